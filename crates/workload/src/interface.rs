@@ -1,0 +1,107 @@
+//! Names of interfaces, and which versions serve which, as the component model defines it.
+
+use std::fmt;
+
+use semver::Version;
+
+/// An interface's name taken apart: `wasi:http/types@0.2.3` is namespace `wasi`, package `http`, interface `types` and
+/// a version. (Component model, `Explainer.md`, "Import and Export Definitions".)
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceName {
+    /// The namespace, such as `wasi`. Nested namespaces stay as they are written.
+    pub namespace: String,
+    /// The package, such as `http`.
+    pub package: String,
+    /// The interface, such as `types`.
+    pub interface: String,
+    /// The package's version, if it has one.
+    pub version: Option<Version>,
+}
+
+impl InterfaceName {
+    /// Takes `text` apart, or gives `None` when it does not have the form `namespace:package/interface[@version]`
+    /// (an import of a plain name has not).
+    pub fn parse(text: &str) -> Option<Self> {
+        let (path, version) = match text.split_once('@') {
+            Some((path, version)) => (path, Some(Version::parse(version).ok()?)),
+            None => (text, None),
+        };
+        let (package, interface) = path.split_once('/')?;
+        let (namespace, package) = package.rsplit_once(':')?;
+        let parts = [namespace, package, interface];
+        if parts.iter().any(|p| p.is_empty()) {
+            return None;
+        }
+        let [namespace, package, interface] = parts.map(str::to_owned);
+        Some(Self { namespace, package, interface, version })
+    }
+
+    /// The name without its version: `wasi:http/types`.
+    pub fn unversioned(&self) -> String {
+        format!("{}:{}/{}", self.namespace, self.package, self.interface)
+    }
+
+    /// Whether both name the same interface, whatever the versions.
+    pub fn same_interface(&self, other: &Self) -> bool {
+        self.namespace == other.namespace && self.package == other.package && self.interface == other.interface
+    }
+
+    /// Whether `self` may serve an import of `wanted`: the same interface, and versions on one compatibility track.
+    /// A later version on the track serves an earlier one; an earlier one serves only if the types suffice, which is
+    /// the subtype check's to say.
+    pub fn may_serve(&self, wanted: &Self) -> bool {
+        self.same_interface(wanted) && compatible(self.version.as_ref(), wanted.version.as_ref())
+    }
+}
+
+/// Whether two versions are on one compatibility track: the same first non-zero number, and no pre-release unless equal.
+fn compatible(a: Option<&Version>, b: Option<&Version>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) if a == b => true,
+        (Some(a), Some(b)) if !a.pre.is_empty() || !b.pre.is_empty() => false,
+        (Some(a), Some(b)) if a.major != 0 || b.major != 0 => a.major == b.major,
+        (Some(a), Some(b)) => a.minor != 0 && a.minor == b.minor,
+        _ => false,
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}/{}", self.namespace, self.package, self.interface)?;
+        self.version.as_ref().map_or(Ok(()), |v| write!(f, "@{v}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> InterfaceName {
+        InterfaceName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_name_survives_parsing() {
+        for text in ["wasi:http/types@0.2.3", "a:b/c", "wasi:config/store@0.2.0-rc.1"] {
+            assert_eq!(name(text).to_string(), text);
+        }
+        for plain in ["log", "a:b", "a/b", ":b/c", "a:b/c@x"] {
+            assert_eq!(InterfaceName::parse(plain), None, "{plain}");
+        }
+    }
+
+    #[test]
+    fn versions_serve_along_their_track() {
+        let serves = |a: &str, b: &str| name(&format!("a:b/c@{a}")).may_serve(&name(&format!("a:b/c@{b}")));
+        assert!(serves("0.2.1", "0.2.0"));
+        assert!(serves("1.4.0", "1.2.0"));
+        assert!(serves("0.2.0", "0.2.1"), "left to the types");
+        assert!(!serves("0.3.0", "0.2.0"));
+        assert!(!serves("2.0.0", "1.0.0"));
+        assert!(!serves("0.0.2", "0.0.1"));
+        assert!(!serves("0.2.0", "0.2.0-rc.1"));
+        assert!(serves("0.2.0-rc.1", "0.2.0-rc.1"));
+        assert!(!name("a:b/c").may_serve(&name("a:b/c@1.0.0")));
+    }
+}

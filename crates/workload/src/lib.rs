@@ -1,0 +1,29 @@
+//! What a workload is, with no engine, no runtime and no file system behind it.
+//!
+//! Takes a manifest's text and components' bytes; gives a [`Workload`], then a [`Resolution`] that says who satisfies
+//! which import, and every [`Problem`] on the way, all at once. Never reads a file, opens a socket or runs a component.
+//!
+//! ```
+//! use workload::manifest::{Format, parse};
+//!
+//! let parsed = parse("name = 'hello'\n[components.web]\nsource = 'web.wasm'\n", Format::Toml);
+//! assert!(parsed.problems.is_empty());
+//! assert_eq!(parsed.workload.unwrap().name.as_str(), "hello");
+//! ```
+
+pub mod name;
+pub mod interface;
+pub mod manifest;
+pub mod workload;
+pub mod component;
+pub mod problem;
+pub mod resolution;
+pub mod resolve;
+
+pub use component::{ComponentError, ComponentType};
+pub use interface::InterfaceName;
+pub use name::Name;
+pub use problem::{Problem, Severity};
+pub use resolution::{Provider, Resolution, Unit};
+pub use resolve::{HostInterface, resolve};
+pub use workload::Workload;

@@ -1,0 +1,281 @@
+//! `hosts`: where a component may connect to.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+use super::decode::{Decode, Gathered, parsed};
+use super::tree::Node;
+
+/// What speaks to a host: the scheme of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// `http`: requests through `wasi:http` without TLS.
+    Http,
+    /// `https`: requests through `wasi:http` with TLS.
+    Https,
+    /// `tcp`: connections through `wasi:sockets`.
+    Tcp,
+    /// `udp`: datagrams through `wasi:sockets`.
+    Udp,
+}
+
+impl Protocol {
+    const ALL: [(&'static str, Self); 4] =
+        [("http", Self::Http), ("https", Self::Https), ("tcp", Self::Tcp), ("udp", Self::Udp)];
+
+    /// The port when a rule or a URL does not say: only HTTP has one.
+    pub fn default_port(self) -> Option<u16> {
+        match self {
+            Self::Http => Some(80),
+            Self::Https => Some(443),
+            Self::Tcp | Self::Udp => None,
+        }
+    }
+}
+
+/// Which hosts a rule is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// `*`: every host.
+    Any,
+    /// `example.com`: this name, and the addresses that the component looked it up as.
+    Name(String),
+    /// `*.example.com`: every name below this one, not the name itself.
+    Suffix(String),
+    /// `10.0.0.0/8` or `127.0.0.1`: these addresses, however they were found.
+    Net(IpNet),
+}
+
+/// One entry of `hosts`: `[scheme://]host[:port]`. What is left out is not restricted, but for the port of `http` and
+/// `https`, which is 80 and 443.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostRule {
+    /// The protocol; every one if `None`.
+    pub protocol: Option<Protocol>,
+    /// The hosts.
+    pub host: HostPattern,
+    /// The port; every one if `None`.
+    pub port: Option<u16>,
+}
+
+/// Why a text is not a [`HostRule`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostRuleError {
+    /// The scheme is not one of the four.
+    #[error("`{0}` is no scheme of a host rule; it can be http, https, tcp or udp")]
+    Scheme(String),
+    /// The port is not a number from 1 to 65535.
+    #[error("`{0}` is not a port")]
+    Port(String),
+    /// The host is no name, wildcard, address or network.
+    #[error("`{0}` is not a host: a name, `*`, `*.suffix`, an address, or a network such as 10.0.0.0/8")]
+    Host(String),
+    /// A path was given.
+    #[error("a host rule has no path; use `{0}`")]
+    Path(String),
+}
+
+impl HostRule {
+    /// The rule that allows everything.
+    pub const ANY: Self = Self { protocol: None, host: HostPattern::Any, port: None };
+
+    /// Whether the rule allows `protocol` to the host of this name at `port`. An address in text is matched as one.
+    pub fn allows_name(&self, protocol: Protocol, host: &str, port: u16) -> bool {
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        match literal {
+            Ok(address) => self.allows_address(protocol, address, port),
+            Err(_) => self.covers(protocol, port) && self.names(host),
+        }
+    }
+
+    /// Whether the rule allows `protocol` to this address at `port`, by the address alone.
+    pub fn allows_address(&self, protocol: Protocol, address: IpAddr, port: u16) -> bool {
+        self.covers(protocol, port)
+            && match &self.host {
+                HostPattern::Any => true,
+                // An IPv4 address in IPv6's clothes is the IPv4 address.
+                HostPattern::Net(net) => net.contains(&address.to_canonical()),
+                HostPattern::Name(_) | HostPattern::Suffix(_) => false,
+            }
+    }
+
+    /// Whether the rule speaks of this protocol and port.
+    pub fn covers(&self, protocol: Protocol, port: u16) -> bool {
+        self.protocol.is_none_or(|p| p == protocol) && self.port.is_none_or(|p| p == port)
+    }
+
+    /// Whether the rule speaks of this name.
+    pub fn names(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        match &self.host {
+            HostPattern::Any => true,
+            HostPattern::Name(name) => host == *name,
+            HostPattern::Suffix(suffix) => {
+                host.strip_suffix(suffix.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            }
+            HostPattern::Net(_) => false,
+        }
+    }
+}
+
+impl FromStr for HostRule {
+    type Err = HostRuleError;
+    fn from_str(text: &str) -> Result<Self, HostRuleError> {
+        let (protocol, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => {
+                let known = Protocol::ALL.iter().find(|(name, _)| *name == scheme);
+                (Some(known.ok_or_else(|| HostRuleError::Scheme(scheme.to_owned()))?.1), rest)
+            }
+            None => (None, text),
+        };
+        // A network first: its slash is no path, and the colons of IPv6 are no port.
+        if let Some(net) = network(rest) {
+            return Ok(Self { protocol, host: HostPattern::Net(net), port: protocol.and_then(Protocol::default_port) });
+        }
+        if let Some((host, _)) = rest.split_once('/') {
+            let end = text.len() - rest.len() + host.len();
+            return Err(HostRuleError::Path(text[..end].to_owned()));
+        }
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                let number = port.parse().ok().filter(|p| *p != 0);
+                (host, Some(number.ok_or_else(|| HostRuleError::Port(port.to_owned()))?))
+            }
+            _ => (rest, protocol.and_then(Protocol::default_port)),
+        };
+        Ok(Self { protocol, host: pattern(host)?, port })
+    }
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpNet>().ok().or_else(|| bare.parse::<IpAddr>().ok().map(|ip| IpNet::from(ip.to_canonical())))
+}
+
+fn pattern(host: &str) -> Result<HostPattern, HostRuleError> {
+    if host == "*" {
+        return Ok(HostPattern::Any);
+    }
+    if let Some(net) = network(host) {
+        return Ok(HostPattern::Net(net));
+    }
+    let (suffix, name) = match host.strip_prefix("*.") {
+        Some(name) => (true, name),
+        None => (false, host),
+    };
+    let label = |l: &str| {
+        !l.is_empty() && l.len() <= 63 && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    };
+    // All digits and dots is an address in an odd form (0x7f.1, 2130706433): never a name.
+    let numeric = name.rsplit('.').next().is_some_and(|l| l.starts_with(|c: char| c.is_ascii_digit()));
+    if name.len() > 253 || !name.split('.').all(label) || numeric {
+        return Err(HostRuleError::Host(host.to_owned()));
+    }
+    let name = name.to_ascii_lowercase();
+    Ok(if suffix { HostPattern::Suffix(name) } else { HostPattern::Name(name) })
+}
+
+impl fmt::Display for HostRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(protocol) = self.protocol {
+            let name = Protocol::ALL.iter().find(|(_, p)| *p == protocol).map_or("", |(name, _)| name);
+            write!(f, "{name}://")?;
+        }
+        match &self.host {
+            HostPattern::Any => f.write_str("*")?,
+            HostPattern::Name(name) => f.write_str(name)?,
+            HostPattern::Suffix(suffix) => write!(f, "*.{suffix}")?,
+            HostPattern::Net(IpNet::V6(net)) if net.prefix_len() == 128 => write!(f, "[{}]", net.addr())?,
+            HostPattern::Net(net) if net.prefix_len() == net.max_prefix_len() => write!(f, "{}", net.addr())?,
+            HostPattern::Net(net) => write!(f, "{net}")?,
+        }
+        match self.port {
+            Some(port) if Some(port) != self.protocol.and_then(Protocol::default_port) => write!(f, ":{port}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Serialize for HostRule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for HostRule {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "HostRule".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "[scheme://]host[:port]: scheme http, https, tcp or udp; host a name, *, *.suffix, an \
+                            address or a network. Such as https://api.example.com, *.example.com:443, 10.0.0.0/8."
+        })
+    }
+}
+
+impl Decode for HostRule {
+    fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
+        parsed(node, path, to, str::parse)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(text: &str) -> HostRule {
+        text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn rules_allow_what_they_say_and_no_more() {
+        use Protocol::{Http, Https, Tcp, Udp};
+        let api = rule("https://api.example.com");
+        assert!(api.allows_name(Https, "API.example.com.", 443));
+        assert!(!api.allows_name(Https, "api.example.com", 8443));
+        assert!(!api.allows_name(Http, "api.example.com", 80));
+        assert!(!api.allows_name(Https, "evil-api.example.com", 443));
+        let below = rule("*.example.com:443");
+        assert!(below.allows_name(Https, "a.b.example.com", 443));
+        assert!(!below.allows_name(Https, "example.com", 443), "not the name itself");
+        assert!(!below.allows_name(Https, "notexample.com", 443));
+        assert!(!below.allows_address(Tcp, [10, 0, 0, 1].into(), 443));
+        let net = rule("tcp://10.0.0.0/8");
+        assert!(net.allows_address(Tcp, [10, 9, 8, 7].into(), 5432));
+        assert!(!net.allows_address(Udp, [10, 9, 8, 7].into(), 53));
+        assert!(net.allows_address(Tcp, "::ffff:10.1.2.3".parse().unwrap(), 1), "mapped");
+        assert!(!net.allows_name(Tcp, "ten.example.com", 1), "a name is no address");
+        assert!(rule("[::1]:53").allows_name(Tcp, "[::1]", 53));
+        assert!(rule("*").allows_name(Http, "anything", 1));
+    }
+
+    #[test]
+    fn a_rule_prints_as_it_parses() {
+        for text in [
+            "*", "*:80", "example.com", "https://example.com", "https://example.com:8443", "*.example.com:443",
+            "10.0.0.0/8", "tcp://127.0.0.1:5432", "[::1]:53", "fd00::/8", "udp://[::1]:53",
+        ] {
+            assert_eq!(rule(text).to_string(), text);
+            assert_eq!(rule(&rule(text).to_string()), rule(text));
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for text in [
+            "", "ftp://a", "a:0", "a:70000", "a:x", "a b", "*.", "a..b", "2130706433", "0x7f.1", "127.1", "a/b",
+            "https://a/b/c", "*.*.a", "a*", "http://",
+        ] {
+            assert!(text.parse::<HostRule>().is_err(), "{text}");
+        }
+        let error = "https://a.example/path/x".parse::<HostRule>().unwrap_err();
+        assert_eq!(error, HostRuleError::Path("https://a.example".into()));
+    }
+}

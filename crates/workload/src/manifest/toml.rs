@@ -1,0 +1,58 @@
+//! TOML → tree. The parser goes on after an error, so several are reported at once.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{ManifestProblem, ManifestProblemKind, Position};
+use super::tree::{Key, Lines, Node, Read, Value};
+
+pub(crate) fn read(text: &str) -> Read {
+    let lines = Lines::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let problems: Vec<_> = errors.iter().map(|e| problem(e, &lines)).collect();
+    if !problems.is_empty() {
+        return (None, problems);
+    }
+    let node = Node { at: Position::START, value: table(document.get_ref(), &lines) };
+    (Some(node), problems)
+}
+
+fn problem(error: &toml::de::Error, lines: &Lines<'_>) -> ManifestProblem {
+    let at = error.span().map_or(Position::START, |span| lines.position(span.start));
+    let message = error.message().to_owned();
+    let kind = if message.starts_with("duplicate key") {
+        ManifestProblemKind::DuplicateKey
+    } else {
+        ManifestProblemKind::Syntax
+    };
+    ManifestProblem { at, kind, message, hint: None }
+}
+
+fn table(table: &DeTable<'_>, lines: &Lines<'_>) -> Value {
+    let mut entries: Vec<_> = table
+        .iter()
+        .map(|(key, value)| {
+            let at = lines.position(key.span().start);
+            (Key { at, text: key.get_ref().to_string() }, node(value, lines))
+        })
+        .collect();
+    // The parser keeps tables sorted; people read problems in the order of their text.
+    entries.sort_by_key(|(key, _)| key.at);
+    Value::Table(entries)
+}
+
+fn node(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Node {
+    let at = lines.position(value.span().start);
+    let value = match value.get_ref() {
+        DeValue::String(s) => Value::String(s.to_string()),
+        DeValue::Integer(i) => {
+            i64::from_str_radix(i.as_str(), i.radix()).map_or(Value::Float, Value::Integer)
+        }
+        DeValue::Float(_) => Value::Float,
+        DeValue::Boolean(b) => Value::Bool(*b),
+        DeValue::Datetime(_) => Value::Date,
+        DeValue::Array(items) => Value::Array(items.iter().map(|item| node(item, lines)).collect()),
+        DeValue::Table(inner) => table(inner, lines),
+    };
+    Node { at, value }
+}

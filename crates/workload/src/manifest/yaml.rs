@@ -1,0 +1,148 @@
+//! YAML 1.2 → tree, and JSON by the same way: JSON is YAML once a strict JSON parser has accepted it.
+
+use std::collections::HashSet;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
+
+use super::MAX_DEPTH;
+use super::problem::{ManifestProblem, ManifestProblemKind, Position};
+use super::tree::{Key, Node, Read, Value};
+
+/// Reads JSON: strict about syntax, which YAML is not, then as YAML for the positions.
+pub(crate) fn read_json(text: &str) -> Read {
+    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        let at = Position { line: error.line().max(1), column: error.column().max(1) };
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+        return (None, vec![ManifestProblem::syntax(at, message)]);
+    }
+    read(text)
+}
+
+pub(crate) fn read(text: &str) -> Read {
+    let mut reader = Reader { parser: Parser::new_from_str(text), problems: Vec::new() };
+    match reader.document() {
+        Ok(node) => (Some(node), reader.problems),
+        Err(problem) => {
+            reader.problems.push(problem);
+            (None, reader.problems)
+        }
+    }
+}
+
+struct Reader<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+    problems: Vec<ManifestProblem>,
+}
+
+impl<'t> Reader<'t> {
+    fn next(&mut self) -> Result<(Event<'t>, Span), ManifestProblem> {
+        match self.parser.next_event() {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => Err(ManifestProblem::syntax(position(error.marker()), error.info())),
+            None => Err(ManifestProblem::syntax(Position::START, "the document ends too early")),
+        }
+    }
+
+    fn document(&mut self) -> Result<Node, ManifestProblem> {
+        let empty = Node { at: Position::START, value: Value::Table(Vec::new()) };
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => return Ok(empty),
+                (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
+                (event, span) => {
+                    let node = self.node(event, span, 0)?;
+                    return self.end(node);
+                }
+            }
+        }
+    }
+
+    /// One manifest is one document.
+    fn end(&mut self, node: Node) -> Result<Node, ManifestProblem> {
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => return Ok(node),
+                (Event::DocumentStart(_), span) => {
+                    let message = "a second document; a manifest is one document";
+                    return Err(ManifestProblem::syntax(position(&span.start), message));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Node, ManifestProblem> {
+        let at = position(&span.start);
+        if depth > MAX_DEPTH {
+            return Err(ManifestProblem::syntax(at, format!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        let value = match event {
+            Event::Scalar(text, style, _, tag) => scalar(&text, style, tag.is_some()),
+            Event::SequenceStart(..) => Value::Array(self.sequence(depth)?),
+            Event::MappingStart(..) => Value::Table(self.mapping(depth)?),
+            Event::Alias(_) => {
+                return Err(ManifestProblem::syntax(at, "aliases (`*name`) are not taken in a manifest"));
+            }
+            _ => return Err(ManifestProblem::syntax(at, "a value was expected here")),
+        };
+        Ok(Node { at, value })
+    }
+
+    fn sequence(&mut self, depth: usize) -> Result<Vec<Node>, ManifestProblem> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(items),
+                (event, span) => items.push(self.node(event, span, depth + 1)?),
+            }
+        }
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<Vec<(Key, Node)>, ManifestProblem> {
+        let mut entries = Vec::new();
+        let mut seen = HashSet::new();
+        loop {
+            let key = match self.next()? {
+                (Event::MappingEnd, _) => return Ok(entries),
+                (Event::Scalar(text, ..), span) => Key { at: position(&span.start), text: text.into_owned() },
+                (_, span) => return Err(ManifestProblem::syntax(position(&span.start), "a key must be plain text")),
+            };
+            let (event, span) = self.next()?;
+            let value = self.node(event, span, depth + 1)?;
+            if !seen.insert(key.text.clone()) {
+                self.problems.push(ManifestProblem {
+                    at: key.at,
+                    kind: ManifestProblemKind::DuplicateKey,
+                    message: format!("duplicate key `{}`", key.text),
+                    hint: None,
+                });
+                continue;
+            }
+            entries.push((key, value));
+        }
+    }
+}
+
+fn position(marker: &Marker) -> Position {
+    Position { line: marker.line().max(1), column: marker.col() + 1 }
+}
+
+/// A scalar by YAML 1.2's core schema: only plain, untagged text can be other than a string.
+fn scalar(text: &str, style: ScalarStyle, tagged: bool) -> Value {
+    if style != ScalarStyle::Plain || tagged {
+        return Value::String(text.to_owned());
+    }
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "true" | "True" | "TRUE" => Value::Bool(true),
+        "false" | "False" | "FALSE" => Value::Bool(false),
+        _ => match text.parse::<i64>() {
+            Ok(number) => Value::Integer(number),
+            Err(_) if text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) && text.parse::<f64>().is_ok() => {
+                Value::Float
+            }
+            Err(_) => Value::String(text.to_owned()),
+        },
+    }
+}
