@@ -1,1 +1,29 @@
-//! x
+#![doc = include_str!("../docs/crate.md")]
+
+pub mod engine;
+pub mod load;
+pub mod fuse;
+pub mod compile;
+pub mod ctx;
+pub mod wasi;
+pub mod plugin;
+pub mod link;
+pub mod pool;
+pub mod call;
+pub mod host;
+pub mod shutdown;
+
+pub use ctx::{Ctx, Scope, View};
+pub use engine::{Engine, EngineBuilder};
+pub use host::{Host, HostApi, HostBuilder, StartError};
+pub use load::Loaded;
+pub use plugin::{Binding, Link, Plugin, PluginError, Trigger, TriggerError};
+pub use pool::Entry;
+pub use wasi::stdio::Stdio;
+
+/// What a workload is: its manifest, its types, and how its imports are resolved.
+pub use workload;
+/// The engine, in the version that Wharf is built on.
+pub use wasmtime;
+/// The engine's WASI, in the version that Wharf is built on.
+pub use wasmtime_wasi;

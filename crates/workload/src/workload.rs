@@ -1,6 +1,7 @@
 //! What was declared: one unit of deployment, with everything about itself.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -63,6 +64,20 @@ impl Workload {
     /// `namespace/name`: what a host knows a running workload by.
     pub fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// The workload with its relative paths, of sources and of volumes, made to start at `folder`.
+    #[must_use]
+    pub fn under(mut self, folder: &Path) -> Self {
+        for component in self.components.values_mut() {
+            component.source = component.source.clone().under(folder);
+        }
+        for volume in self.volumes.values_mut() {
+            if let Volume::Host { host } = volume {
+                *host = folder.join(&*host);
+            }
+        }
+        self
     }
 
     #[allow(clippy::expect_used)]

@@ -1,0 +1,104 @@
+//! `wasi:http` for components: its types, shared by a unit, and requests, held to each component's own `hosts`.
+
+use std::sync::Arc;
+
+use http::uri::Scheme;
+use wasmtime_wasi_http::p2::bindings::http as p2;
+use wasmtime_wasi_http::p3::bindings::http as p3;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
+use wharf::plugin::Provided;
+use wharf::workload::manifest::{HostRule, Protocol};
+use wharf::{Ctx, Link, Plugin, Scope, View};
+
+/// Provides `wasi:http` 0.2 and 0.3. A request goes out when an entry of the component's `hosts` allows its scheme, host
+/// and port; else it fails with the interface's own `HTTP-request-denied`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HttpPlugin;
+
+impl Plugin for HttpPlugin {
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
+    fn interfaces(&self) -> Vec<Provided> {
+        vec![
+            // Requests, responses and bodies pass between siblings: a middleware hands them on.
+            Provided::shared("wasi:http/types@0.2.12"),
+            Provided::grant("wasi:http/outgoing-handler@0.2.12"),
+            Provided::shared("wasi:http/types@0.3.0"),
+            Provided::grant("wasi:http/client@0.3.0"),
+        ]
+    }
+
+    fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
+        let get = link.getter::<Http>();
+        let second = link.interface().version.as_ref().is_some_and(|version| version.minor == 2);
+        if link.is("wasi:http/outgoing-handler") {
+            p2::outgoing_handler::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, get)
+        } else if link.is("wasi:http/client") {
+            p3::client::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, get)
+        } else if second {
+            let options = p2::types::LinkOptions::default();
+            p2::types::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, &options, get)
+        } else {
+            p3::types::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, get)
+        }
+    }
+}
+
+/// What `wasi:http` needs of the component that calls.
+pub(crate) struct Http;
+
+struct State {
+    ctx: WasiHttpCtx,
+    hooks: Hooks,
+}
+
+impl View for Http {
+    type Of = WasiHttp;
+    fn view(scope: Scope<'_>) -> WasiHttpCtxView<'_> {
+        let grants = scope.grants;
+        let state = scope.state.get_or_insert_with(|| State {
+            ctx: WasiHttpCtx::new(),
+            hooks: Hooks { hosts: grants.wasi().hosts().clone() },
+        });
+        WasiHttpCtxView { hooks: &mut state.hooks, table: scope.table, ctx: &mut state.ctx }
+    }
+}
+
+struct Hooks {
+    hosts: Arc<[HostRule]>,
+}
+
+impl Hooks {
+    fn allow<B>(&self, request: &http::Request<B>) -> Result<(), Error> {
+        let uri = request.uri();
+        let protocol = if uri.scheme() == Some(&Scheme::HTTPS) { Protocol::Https } else { Protocol::Http };
+        let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
+        let port = uri.port_u16().or(protocol.default_port()).ok_or(Error::HttpRequestUriInvalid)?;
+        if self.hosts.iter().any(|rule| rule.allows_name(protocol, host, port)) {
+            return Ok(());
+        }
+        tracing::debug!(host, port, "request refused: no entry of `hosts` allows it");
+        Err(Error::HttpRequestDenied)
+    }
+}
+
+type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+        let allowed = self.allow(&request);
+        Box::new(async move {
+            allowed?;
+            let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
+            let io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(io);
+            Ok((response.map(http_body_util::BodyExt::boxed_unsync), io))
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! Compiled code on disk: a folder that is its owner's alone, files that are written whole or not at all, and nothing
+//! that is trusted before its digest was checked.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use wasmtime::component::Component;
+
+use super::Key;
+
+/// What a cached file starts with: the format and its version, then the digest of all that follows it.
+const MAGIC: &[u8; 8] = b"WHARFC01";
+const HEADER: usize = MAGIC.len() + blake3::OUT_LEN;
+const EXTENSION: &str = "cwasm";
+
+/// A folder of compiled code, no larger than it may be. A cache that does not work costs time, never correctness: every
+/// failure is logged and the component compiled.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    max_bytes: u64,
+}
+
+impl Cache {
+    /// Opens the cache in `folder`, which is made if it is not there. `None`, with a warning in the log, when the folder
+    /// cannot be made or others can write to it: what they wrote would be run.
+    pub fn open(folder: impl Into<PathBuf>, max_bytes: u64) -> Option<Self> {
+        let folder = folder.into();
+        match check(&folder) {
+            Ok(()) => Some(Self { folder, max_bytes }),
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "the cache of compiled code is not used");
+                None
+            }
+        }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// How many bytes the cache's files have together.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn size(&self) -> io::Result<u64> {
+        Ok(self.entries()?.iter().map(|entry| entry.bytes).sum())
+    }
+
+    /// Deletes everything in the cache; gives how many bytes that were.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or a file cannot be deleted.
+    pub fn clear(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for entry in self.entries()? {
+            fs::remove_file(&entry.path)?;
+            bytes += entry.bytes;
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn load(&self, engine: &wasmtime::Engine, key: Key) -> Option<Component> {
+        let path = self.path(key);
+        let code = match read_checked(&path) {
+            Ok(code) => code?,
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "a damaged entry of the cache is compiled again");
+                return None;
+            }
+        };
+        // SAFETY: deserialising runs what the file says, so the file must be what this program wrote. Its folder belongs
+        // to this user and nobody else can write there (checked when the cache was opened); its digest was just checked
+        // over the very bytes that are handed on, so it is whole; and its name is a digest of the component, of the
+        // engine's settings and of the versions, so it was made for this engine.
+        #[allow(unsafe_code)]
+        let component = unsafe { Component::deserialize(engine, &code[HEADER..]) };
+        match component {
+            Ok(component) => Some(component),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(file = %path.display(), error, "an entry of the cache does not load; compiling again");
+                None
+            }
+        }
+    }
+
+    pub(super) fn store(&self, key: Key, code: &[u8]) {
+        let path = self.path(key);
+        if let Err(error) = self.write(&path, code).and_then(|()| self.trim(&path)) {
+            tracing::warn!(file = %path.display(), %error, "compiled code could not be cached");
+        }
+    }
+
+    fn path(&self, key: Key) -> PathBuf {
+        self.folder.join(format!("{}.{EXTENSION}", key.to_hex()))
+    }
+
+    fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
+        file.write_all(MAGIC)?;
+        file.write_all(blake3::hash(code).as_bytes())?;
+        file.write_all(code)?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// Deletes the entries that were not used for longest until the rest is within bounds; never the one just written.
+    fn trim(&self, newest: &Path) -> io::Result<()> {
+        let mut entries = self.entries()?;
+        entries.sort_by_key(|entry| entry.used);
+        let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
+        for entry in entries.iter().filter(|entry| entry.path != newest) {
+            if total <= self.max_bytes {
+                break;
+            }
+            fs::remove_file(&entry.path)?;
+            total -= entry.bytes;
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|e| e != EXTENSION) {
+                continue;
+            }
+            // Another process may have deleted it by now.
+            if let Ok(data) = fs::metadata(&path) {
+                entries.push(Entry { used: data.modified()?, bytes: data.len(), path });
+            }
+        }
+        Ok(entries)
+    }
+}
+
+struct Entry {
+    path: PathBuf,
+    bytes: u64,
+    used: SystemTime,
+}
+
+/// Makes the folder for its owner alone, and refuses one that somebody else owns or can write to.
+fn check(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let data = fs::metadata(folder)?;
+    let refuse = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    if data.uid() != rustix::process::geteuid().as_raw() {
+        return refuse("the folder belongs to another user");
+    }
+    if data.mode() & 0o022 != 0 {
+        return refuse("others can write to the folder; make it yours alone with `chmod 700`");
+    }
+    Ok(())
+}
+
+/// The bytes of an entry, header included; `None` when there is no such file, an error when it is not whole.
+fn read_checked(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut code = Vec::new();
+    file.read_to_end(&mut code)?;
+    let whole = code.starts_with(MAGIC)
+        && code.get(MAGIC.len()..HEADER).is_some_and(|digest| digest == blake3::hash(&code[HEADER..]).as_bytes());
+    if !whole {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its digest is wrong"));
+    }
+    // What is used stays: the oldest go first.
+    file.set_modified(SystemTime::now()).ok();
+    Ok(Some(code))
+}

@@ -1,0 +1,177 @@
+//! `Workload` → [`Running`], along the whole line: load, resolve, fuse, compile, link.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use workload::manifest::Volume;
+use workload::{Name, Problem, Severity, Workload};
+
+use super::{Inner, Plan, Running};
+use crate::compile::CompileError;
+use crate::ctx::ComponentGrants;
+use crate::fuse::{FuseError, Fused, fuse};
+use crate::link::{LinkError, link};
+use crate::load::{LoadError, load};
+use crate::plugin::{Binding, PluginError};
+use crate::pool::{Calls, Entry};
+use crate::wasi::grants::{Grants, VolumeError};
+
+/// Why a workload does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A workload of this id runs already, or is starting or stopping.
+    #[error("a workload `{id}` runs here already; stop it first, or give this one another name")]
+    Running {
+        /// The id.
+        id: String,
+    },
+    /// It cannot be resolved; everything that stands in its way.
+    #[error("the workload cannot run: {}", summary(unloaded, problems))]
+    Unresolved {
+        /// The components that could not be loaded.
+        unloaded: Vec<LoadError>,
+        /// The other problems, warnings among them.
+        problems: Vec<Problem>,
+    },
+    /// A volume cannot be opened.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// A folder for an ephemeral volume cannot be made.
+    #[error("the ephemeral volume `{volume}` cannot be made: {error}")]
+    Ephemeral {
+        /// The volume.
+        volume: Name,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A plugin refuses a component.
+    #[error("the plugin `{plugin}` refuses `{component}`: {error}")]
+    Plugin {
+        /// The plugin.
+        plugin: &'static str,
+        /// The component.
+        component: Name,
+        /// Why.
+        error: PluginError,
+    },
+    /// The components cannot be fused.
+    #[error(transparent)]
+    Fuse(#[from] FuseError),
+    /// The engine cannot compile it.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// An import does not fit what the host provides.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A trigger cannot serve it.
+    #[error("the trigger `{trigger}` cannot serve this workload: {detail}")]
+    Trigger {
+        /// The trigger.
+        trigger: &'static str,
+        /// Why.
+        detail: String,
+    },
+    /// A thread that worked for it ended early.
+    #[error("starting was interrupted")]
+    Interrupted,
+}
+
+fn summary(unloaded: &[LoadError], problems: &[Problem]) -> String {
+    let loads = unloaded.iter().map(ToString::to_string);
+    let errors = problems.iter().filter(|p| p.severity() == Severity::Error).map(ToString::to_string);
+    loads.chain(errors).collect::<Vec<_>>().join("; ")
+}
+
+pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Running, StartError> {
+    let inner = host.clone();
+    // Files, hashing, type checks and fusing would all keep an async thread from its other work.
+    let prepared = tokio::task::spawn_blocking(move || prepare(&inner, workload)).await;
+    let prepared = prepared.map_err(|_| StartError::Interrupted)??;
+    let compiler = host.engine.compiler();
+    let compiled = prepared.units.iter().map(|unit| compiler.compile(unit.bytes.clone()));
+    let compiled = futures_util::future::try_join_all(compiled).await?;
+    let calls = Arc::new(Calls::default());
+    let mut entries = BTreeMap::new();
+    for (fused, compiled) in prepared.units.iter().zip(compiled) {
+        let Some(name) = fused.components.last().cloned() else { continue };
+        let component = compiled.get().ok_or(StartError::Interrupted)?;
+        let pre = link(fused, component, host.engine.wasmtime(), &host.plugins)?;
+        let grants = fused.components.iter().map(|name| prepared.grants[name].clone()).collect();
+        let entry = Entry { name: name.clone(), pre, grants, calls: calls.clone(), compiled };
+        entries.insert(name, Arc::new(entry));
+    }
+    let Prepared { workload, warnings, volumes, .. } = prepared;
+    Ok(Running { workload, entries, calls, started: Instant::now(), warnings, _volumes: volumes })
+}
+
+struct Prepared {
+    workload: Workload,
+    units: Vec<Fused>,
+    grants: BTreeMap<Name, Arc<ComponentGrants>>,
+    warnings: Vec<Problem>,
+    volumes: Vec<tempfile::TempDir>,
+}
+
+fn prepare(host: &Inner, workload: Workload) -> Result<Prepared, StartError> {
+    let (loaded, unloaded) = load(&workload);
+    let (resolution, problems) = workload::resolve(&workload, &loaded.types, &host.interfaces);
+    let plan = Plan { loaded, resolution, unloaded, problems };
+    if !plan.runs() {
+        return Err(StartError::Unresolved { unloaded: plan.unloaded, problems: plan.problems });
+    }
+    let units = plan.resolution.units.iter().map(|unit| fuse(unit, &plan.resolution, &plan.loaded.bytes));
+    let units = units.collect::<Result<_, _>>()?;
+    let (folders, volumes) = folders(&workload)?;
+    let mut grants = BTreeMap::new();
+    for name in workload.components.keys() {
+        let grant = grant(host, &workload, name, &plan, &folders)?;
+        grants.insert(name.clone(), Arc::new(grant));
+    }
+    Ok(Prepared { workload, units, grants, warnings: plan.problems, volumes })
+}
+
+/// Where each volume is on this host, and the folders that were made for the ephemeral ones.
+fn folders(workload: &Workload) -> Result<(BTreeMap<Name, PathBuf>, Vec<tempfile::TempDir>), StartError> {
+    let (mut folders, mut made) = (BTreeMap::new(), Vec::new());
+    for (name, volume) in &workload.volumes {
+        let path = match volume {
+            Volume::Host { host } => host.clone(),
+            Volume::Ephemeral { .. } => {
+                let folder = tempfile::Builder::new().prefix("wharf-volume-").tempdir();
+                let folder = folder.map_err(|error| StartError::Ephemeral { volume: name.clone(), error })?;
+                let path = folder.path().to_owned();
+                made.push(folder);
+                path
+            }
+        };
+        folders.insert(name.clone(), path);
+    }
+    Ok((folders, made))
+}
+
+fn grant(
+    host: &Inner,
+    workload: &Workload,
+    name: &Name,
+    plan: &Plan,
+    folders: &BTreeMap<Name, PathBuf>,
+) -> Result<ComponentGrants, StartError> {
+    let component = &workload.components[name];
+    let folder = |mount: &workload::manifest::Mount| folders.get(&mount.volume).map(|path: &PathBuf| -> &Path { path });
+    let wasi = Grants::open(name, component, host.stdio, folder)?;
+    let mut bindings = Vec::new();
+    for plugin in &host.plugins {
+        let uses = |provider: &workload::Provider| {
+            matches!(provider, workload::Provider::Plugin { plugin: name, .. } if name == plugin.name())
+        };
+        if !plan.resolution.components[name].iter().any(|import| uses(&import.provider)) {
+            continue;
+        }
+        let mut binding = Binding { workload, name, component, bindings: &mut bindings };
+        let refused = |error| StartError::Plugin { plugin: plugin.name(), component: name.clone(), error };
+        plugin.bind(&mut binding).map_err(refused)?;
+    }
+    Ok(ComponentGrants { workload: workload.id().into(), component: name.clone(), wasi, bindings })
+}

@@ -1,0 +1,131 @@
+//! `Workload` → the components' bytes and types.
+//!
+//! Takes a workload; gives a [`Loaded`] and every [`LoadError`]. Reads files, and nothing else.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use workload::component::MAX_BYTES;
+use workload::manifest::{Component, Digest, Source};
+use workload::{ComponentError, ComponentType, Name, Workload};
+
+/// A workload's components: their bytes, and what they import and export.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The bytes, by component.
+    pub bytes: BTreeMap<Name, Arc<[u8]>>,
+    /// The types, by component.
+    pub types: BTreeMap<Name, ComponentType>,
+}
+
+/// Why a component could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Its file cannot be read.
+    #[error("the source of `{component}`, {}, cannot be read: {error}", path.display())]
+    Read {
+        /// The component.
+        component: Name,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Its bytes have another digest than the workload says.
+    #[error("`{component}` has the digest {found}, not {wanted}")]
+    Digest {
+        /// The component.
+        component: Name,
+        /// The digest that the workload says.
+        wanted: Digest,
+        /// The digest that the bytes have.
+        found: Digest,
+    },
+    /// Its bytes are no component.
+    #[error("the source of `{component}` ({origin}): {error}")]
+    Component {
+        /// The component.
+        component: Name,
+        /// Where the bytes come from.
+        origin: String,
+        /// What is wrong with them.
+        error: ComponentError,
+    },
+    /// A source of a kind that this host does not know.
+    #[error("the source of `{component}` is of a kind that this host cannot read")]
+    Unsupported {
+        /// The component.
+        component: Name,
+    },
+}
+
+impl LoadError {
+    /// The part of the manifest that it is about, as a dotted path.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Digest { component, .. } => format!("components.{component}.digest"),
+            Self::Read { component, .. } | Self::Component { component, .. } | Self::Unsupported { component } => {
+                format!("components.{component}.source")
+            }
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "a relative path starts at the manifest's folder; is the component built?",
+            Self::Digest { .. } => "correct the `digest` if the new bytes are meant",
+            Self::Component { .. } => "point `source` at a WebAssembly component",
+            Self::Unsupported { .. } => "give a path to a file",
+        }
+    }
+}
+
+/// Loads all components of a workload. It blocks on files.
+pub fn load(workload: &Workload) -> (Loaded, Vec<LoadError>) {
+    let mut loaded = Loaded::default();
+    let mut errors = Vec::new();
+    for (name, component) in &workload.components {
+        match load_one(name, component) {
+            Ok((bytes, ty)) => {
+                loaded.bytes.insert(name.clone(), bytes);
+                loaded.types.insert(name.clone(), ty);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    (loaded, errors)
+}
+
+fn load_one(name: &Name, component: &Component) -> Result<(Arc<[u8]>, ComponentType), LoadError> {
+    let bytes = read(name, &component.source)?;
+    if let Some(wanted) = component.digest {
+        let found = Digest::of(&bytes);
+        if found != wanted {
+            return Err(LoadError::Digest { component: name.clone(), wanted, found });
+        }
+    }
+    let ty = ComponentType::parse(&bytes).map_err(|error| LoadError::Component {
+        component: name.clone(),
+        origin: component.source.to_string(),
+        error,
+    })?;
+    Ok((bytes, ty))
+}
+
+fn read(name: &Name, source: &Source) -> Result<Arc<[u8]>, LoadError> {
+    match source {
+        Source::Bytes(bytes) => Ok(bytes.clone()),
+        Source::Path(path) => {
+            let refuse = |error| LoadError::Read { component: name.clone(), path: path.clone(), error };
+            let file = std::fs::File::open(path).map_err(refuse)?;
+            let mut bytes = Vec::new();
+            // One byte more than may be there: a pipe or a device has no size to look at first.
+            file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(refuse)?;
+            Ok(bytes.into())
+        }
+        _ => Err(LoadError::Unsupported { component: name.clone() }),
+    }
+}

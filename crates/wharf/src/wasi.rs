@@ -1,0 +1,21 @@
+//! WASI 0.2 and 0.3 as the engine implements them, given to each component by its own grants.
+//!
+//! `wasi:http` is not here: the HTTP plugin provides it.
+
+pub mod grants;
+pub mod stdio;
+mod cli;
+mod network;
+pub(crate) mod table;
+
+use workload::HostInterface;
+
+/// The version of WASI 0.2 that is provided. Components built for any 0.2 find it.
+pub const P2: &str = "0.2.12";
+/// The version of WASI 0.3 that is provided. Components built for any 0.3 find what is in this one.
+pub const P3: &str = "0.3.0";
+
+/// Every interface that WASI provides here.
+pub fn interfaces() -> Vec<HostInterface> {
+    table::rows().filter_map(|row| Some(HostInterface { name: row.name()?, plugin: None, grant: row.grant })).collect()
+}

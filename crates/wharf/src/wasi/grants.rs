@@ -1,0 +1,97 @@
+//! What one component was granted of WASI, made once when its workload starts and shared by all its instances.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
+use wasmtime_wasi::sockets::WasiSocketsCtx;
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+use workload::Name;
+use workload::manifest::{Access, Component, HostRule, Mount, Protocol};
+
+use super::network::Network;
+use super::stdio::Stdio;
+use crate::ctx::{Scope, View};
+
+/// What one component was granted of WASI.
+pub struct Grants {
+    pub(super) env: Vec<(String, String)>,
+    pub(super) args: Vec<String>,
+    pub(super) stdio: Stdio,
+    pub(super) network: Arc<Network>,
+    filesystem: WasiFilesystemCtx,
+    pub(super) sockets: WasiSocketsCtx,
+}
+
+/// Why a volume could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the volume `{volume}` of `{component}` cannot be opened at {path}: {error}")]
+pub struct VolumeError {
+    /// The component.
+    pub component: Name,
+    /// The volume.
+    pub volume: Name,
+    /// The folder on the host.
+    pub path: String,
+    /// What the system says.
+    pub error: String,
+}
+
+impl Grants {
+    /// Opens what a component was granted. `folder` says where a volume is on this host.
+    pub(crate) fn open<'p>(
+        name: &Name,
+        component: &Component,
+        stdio: Stdio,
+        folder: impl Fn(&Mount) -> Option<&'p Path>,
+    ) -> Result<Self, VolumeError> {
+        let network = Arc::new(Network::new(component.hosts.clone()));
+        let mut builder = WasiCtxBuilder::new();
+        for mount in &component.volumes {
+            let refuse = |path: &Path, error: String| VolumeError {
+                component: name.clone(),
+                volume: mount.volume.clone(),
+                path: path.display().to_string(),
+                error,
+            };
+            let path = folder(mount).ok_or_else(|| refuse(Path::new("?"), "there is no such volume".into()))?;
+            let perms = match mount.access {
+                Access::Read => FsPerms::ReadOnly,
+                Access::ReadWrite => FsPerms::ReadWrite,
+            };
+            builder.preopened_dir(path, &mount.guest, perms).map_err(|e| refuse(path, format!("{e:#}")))?;
+        }
+        network.open(&mut builder);
+        let mut wasi = builder.build();
+        Ok(Self {
+            env: component.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            args: std::iter::once(name.to_string()).chain(component.args.iter().cloned()).collect(),
+            stdio,
+            network,
+            filesystem: wasi.filesystem().clone(),
+            sockets: wasi.sockets().clone(),
+        })
+    }
+
+    /// Whether the component may speak `protocol` to this host, a name or an address in text, at this port.
+    pub fn allows(&self, protocol: Protocol, host: &str, port: u16) -> bool {
+        self.network.rules().iter().any(|rule| rule.allows_name(protocol, host, port))
+    }
+
+    /// The component's `hosts`.
+    pub fn hosts(&self) -> &Arc<[HostRule]> {
+        self.network.rules()
+    }
+}
+
+/// The volumes of the component that calls.
+pub(super) struct Volumes;
+
+impl View for Volumes {
+    type Of = WasiFilesystem;
+    fn view(scope: Scope<'_>) -> WasiFilesystemCtxView<'_> {
+        let grants = scope.grants;
+        let ctx = scope.state.get_or_insert_with(|| grants.wasi().filesystem.clone());
+        WasiFilesystemCtxView { ctx, table: scope.table }
+    }
+}
