@@ -1,1 +1,31 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask tidy`, and `cargo xtask guests`.
+
+mod guests;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["tidy"] => tidy::check(&root()),
+        ["guests"] => guests::build(&root()),
+        ["guests", "--check"] => guests::check(&root()),
+        _ => Err(vec!["usage: cargo xtask tidy | guests | guests --check".to_owned()]),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problems) => {
+            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The checkout that this was built in.
+fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map_or(here.clone(), PathBuf::from)
+}

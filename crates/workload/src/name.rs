@@ -38,6 +38,14 @@ impl Name {
         &self.0
     }
 
+    /// The name that is nearest to `text`, such as a file's: `My_tool 2` gives `my-tool2`.
+    ///
+    /// # Errors
+    /// [`NameError`] when even that is none, because it would be too long.
+    pub fn nearest(text: &str) -> Result<Self, NameError> {
+        Self::new(suggest(text))
+    }
+
     /// Checks `text` and makes it a name.
     ///
     /// # Errors

@@ -1,0 +1,235 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// A host for WebAssembly components.
+#[derive(Debug, Parser)]
+#[command(name = "wharf", version, styles = STYLES, max_term_width = 100, after_help = AFTER)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER: &str = "\
+Examples:
+  wharf up examples/guestbook        serve the workload of a manifest
+  wharf serve hello.wasm             serve one component
+  wharf run tool.wasm -- --flag x    run one component to its end
+  wharf plan .                       show who satisfies what, and run nothing
+
+Exit codes: 0 it went well; 1 the component failed (or its own code, with `run`); 2 command line;
+3 manifest; 4 the workload cannot be resolved or loaded; 5 the component trapped; 6 the host.";
+
+#[derive(Debug, Args)]
+pub(crate) struct EngineArgs {
+    /// What is logged on standard error, such as `debug` or `wharf=debug,wharf::guest=off`.
+    #[arg(long, global = true, env = "WHARF_LOG", default_value = "info", value_name = "FILTER")]
+    pub(crate) log: String,
+    /// Write the log as lines of JSON.
+    #[arg(long, global = true)]
+    pub(crate) log_json: bool,
+    /// How many instances the pool has; 0 makes instances on demand.
+    #[arg(long, global = true, default_value_t = 1000, value_name = "COUNT")]
+    pub(crate) pool: u32,
+    /// Let the compiler inline calls between components.
+    #[arg(long, global = true)]
+    pub(crate) inlining: bool,
+    /// The folder of compiled code; by default `wharf/compiled` in the user's cache folder.
+    #[arg(long, global = true, env = "WHARF_CACHE", value_name = "FOLDER")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Compile anew and keep nothing.
+    #[arg(long, global = true, conflicts_with = "cache")]
+    pub(crate) no_cache: bool,
+    /// The most that the cache keeps, in bytes or with a unit.
+    #[arg(long, global = true, default_value = "2GiB", value_name = "SIZE", value_parser = size)]
+    pub(crate) cache_size: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the workload of a manifest until it is interrupted.
+    #[command(after_help = "Examples:\n  wharf up\n  wharf up examples/guestbook --listen 0.0.0.0:80\n\nThe manifest is `wharf.toml`, `.yaml`, `.yml` or `.json`. The first SIGINT or SIGTERM drains, a second one aborts.")]
+    Up(Up),
+    /// Serve one component over HTTP.
+    #[command(after_help = "Examples:\n  wharf serve hello.wasm\n  wharf serve api.wasm --listen 127.0.0.1:0 --env KEY=value --dir ./data::/data --allow https://api.example.com")]
+    Serve(Serve),
+    /// Run one component to its end, with this terminal as its own.
+    #[command(after_help = "Examples:\n  wharf run tool.wasm -- --flag x\n  wharf run tool.wasm --dir .::/work::ro --inherit-env\n\nThe exit code is the component's own.")]
+    Run(Run),
+    /// Show who satisfies which import and what each component is granted; run nothing.
+    #[command(after_help = "Examples:\n  wharf plan\n  wharf plan examples/guestbook --format svg > plan.svg")]
+    Plan(Plan),
+    /// Show what a component imports and exports, and what it was made of.
+    #[command(after_help = "Example:\n  wharf inspect hello.wasm")]
+    Inspect(Inspect),
+    /// Write the fused component of a workload's unit.
+    #[command(after_help = "Example:\n  wharf compose examples/guestbook -o guestbook.wasm")]
+    Compose(Compose),
+    /// Print the manifest's JSON Schema.
+    Schema,
+    /// Show or clear the cache of compiled code.
+    Cache {
+        #[command(subcommand)]
+        what: Cache,
+    },
+    /// Print a script that completes `wharf` in a shell.
+    #[command(after_help = "Example:\n  wharf completions bash > /etc/bash_completion.d/wharf")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Listen {
+    /// The address to serve on; port 0 takes any free one.
+    #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// Serve with TLS: the certificate chain, in PEM.
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of the certificate, in PEM.
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// The manifest, or its folder.
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) listen: Listen,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Grants {
+    /// Give the component an environment variable.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Give the component all environment variables of this process.
+    #[arg(long)]
+    pub(crate) inherit_env: bool,
+    /// Give the component a folder; `::ro` at the end lets it read only.
+    #[arg(long, value_name = "HOST::GUEST[::ro]")]
+    pub(crate) dir: Vec<String>,
+    /// Let the component connect to a host: [scheme://]host[:port], a wildcard or a network.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) allow: Vec<String>,
+    /// Let the component connect anywhere and listen.
+    #[arg(long)]
+    pub(crate) inherit_network: bool,
+    /// Give the component a value of `wasi:config`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) config: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The component.
+    pub(crate) component: PathBuf,
+    #[command(flatten)]
+    pub(crate) listen: Listen,
+    #[command(flatten)]
+    pub(crate) grants: Grants,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) grants: Grants,
+    /// The component.
+    pub(crate) component: PathBuf,
+    /// Its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// A tree for people.
+    Text,
+    /// Everything, for programs.
+    Json,
+    /// A Mermaid flowchart.
+    Mermaid,
+    /// Graphviz's dot.
+    Dot,
+    /// A picture.
+    Svg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// The manifest, or its folder.
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// How it is shown.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: PlanFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The component.
+    pub(crate) component: PathBuf,
+    /// How it is shown.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compose {
+    /// The manifest, or its folder.
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Where the component goes; `-` is standard output.
+    #[arg(long, short)]
+    pub(crate) output: PathBuf,
+    /// The unit's entry component; needed when the workload has several.
+    #[arg(long)]
+    pub(crate) unit: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cache {
+    /// Print the folder.
+    Path,
+    /// Print how many bytes it has.
+    Size,
+    /// Delete everything in it.
+    Clear,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    text.parse::<bytesize::ByteSize>().map(|size| size.as_u64())
+}
+
+pub(crate) fn parse() -> Cli {
+    Cli::parse()
+}
+
+/// The command line's own description, for completions.
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}

@@ -1,0 +1,113 @@
+//! `wharf inspect`: what a component imports and exports, and what it was made of.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use wharf::workload::manifest::Component;
+use wharf::workload::{HostInterface, Name, Workload};
+
+use crate::args::{EngineArgs, Format, Inspect};
+use crate::error::{self, Declared, Failure, UNRESOLVED};
+use crate::host;
+use crate::output::{self, BAD, BOLD, DIM, GOOD};
+
+#[derive(Serialize)]
+struct Inspected {
+    bytes: usize,
+    digest: String,
+    imports: Vec<Import>,
+    exports: Vec<String>,
+    producers: BTreeMap<String, Vec<String>>,
+    wit: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Import {
+    name: String,
+    /// Who would satisfy it on this host; nobody if `None`, and then a sibling must.
+    satisfied_by: Option<String>,
+    grant: bool,
+}
+
+pub(crate) fn inspect(engine: &EngineArgs, args: &Inspect) -> Result<ExitCode, Failure> {
+    let name = Name::nearest("component").map_err(|error| Failure::new(UNRESOLVED, error))?;
+    let workload = Workload::new(name.clone()).with_component(name.clone(), Component::from_path(&args.component));
+    let host = host::planner(engine)?;
+    let plan = host.plan(&workload);
+    if !plan.unloaded.is_empty() {
+        let text = error::problems(&Declared::default(), &plan.unloaded, &[]);
+        return Err(Failure { code: UNRESOLVED, text });
+    }
+    let (ty, bytes) = (&plan.loaded.types[&name], &plan.loaded.bytes[&name]);
+    let inspected = Inspected {
+        bytes: bytes.len(),
+        digest: wharf::workload::manifest::Digest::of(bytes).to_string(),
+        imports: ty.imports().iter().map(|import| satisfied(import, host.interfaces())).collect(),
+        exports: ty.exports().iter().map(|export| export.name.clone()).collect(),
+        producers: producers(bytes),
+        wit: wit(bytes),
+    };
+    match args.format {
+        Format::Json => output::json(&inspected),
+        Format::Text => text(&inspected),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn satisfied(import: &wharf::workload::component::Extern, host: &[HostInterface]) -> Import {
+    let found = import.interface.as_ref().and_then(|name| host.iter().find(|h| h.name.may_serve(name)));
+    let by = found.map(|h| h.plugin.as_ref().map_or_else(|| "WASI".to_owned(), |plugin| format!("plugin {plugin}")));
+    Import { name: import.name.clone(), satisfied_by: by, grant: found.is_some_and(|h| h.grant) }
+}
+
+/// The languages and tools that the component names, of it and of all that is in it.
+fn producers(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
+    let mut producers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let Ok(payload) = wasm_metadata::Payload::from_binary(bytes) else { return producers };
+    let mut payloads = vec![&payload];
+    while let Some(payload) = payloads.pop() {
+        for (field, names) in payload.metadata().producers.iter().flat_map(wasm_metadata::Producers::iter) {
+            let known = producers.entry(field.clone()).or_default();
+            known.extend(names.iter().map(|(name, version)| format!("{name} {version}").trim().to_owned()));
+        }
+        if let wasm_metadata::Payload::Component { children, .. } = payload {
+            payloads.extend(children);
+        }
+    }
+    for names in producers.values_mut() {
+        names.sort();
+        names.dedup();
+    }
+    producers
+}
+
+/// The component's world as WIT. There is none for a component whose types the decoder does not know.
+fn wit(bytes: &[u8]) -> Option<String> {
+    let decoded = wit_component::decode(bytes).ok()?;
+    let mut printer = wit_component::WitPrinter::default();
+    let main = decoded.package();
+    let nested: Vec<_> = decoded.resolve().packages.iter().map(|(id, _)| id).filter(|id| *id != main).collect();
+    printer.print(decoded.resolve(), main, &nested).ok()?;
+    Some(printer.output.to_string())
+}
+
+fn text(inspected: &Inspected) {
+    anstream::println!("{BOLD}{}{BOLD:#}  {}", output::bytes(inspected.bytes as u64), inspected.digest);
+    anstream::println!("{BOLD}imports{BOLD:#}");
+    for Import { name, satisfied_by, grant } in &inspected.imports {
+        match satisfied_by {
+            Some(by) if *grant => anstream::println!("  {name} {DIM}←{DIM:#} {GOOD}{by}{GOOD:#}"),
+            Some(by) => anstream::println!("  {name} {DIM}←{DIM:#} {GOOD}{by}{GOOD:#} {DIM}(shared){DIM:#}"),
+            None => anstream::println!("  {name} {DIM}←{DIM:#} {BAD}a sibling must export it{BAD:#}"),
+        }
+    }
+    anstream::println!("{BOLD}exports{BOLD:#}");
+    inspected.exports.iter().for_each(|export| anstream::println!("  {export}"));
+    for (field, names) in &inspected.producers {
+        anstream::println!("{BOLD}{field}{BOLD:#}  {}", names.join(", "));
+    }
+    if let Some(wit) = &inspected.wit {
+        anstream::println!("{BOLD}WIT{BOLD:#}\n{wit}");
+    }
+}

@@ -1,0 +1,17 @@
+//! `wharf serve`: one component over HTTP.
+
+use std::process::ExitCode;
+
+use wharf::workload::manifest::{HttpPath, HttpTrigger};
+
+use crate::args::{EngineArgs, Serve};
+use crate::error::{Declared, Failure};
+use crate::{grants, host};
+
+pub(crate) async fn serve(engine: &EngineArgs, args: &Serve) -> Result<ExitCode, Failure> {
+    let mut workload = grants::workload(&args.component, &args.grants, &[])?;
+    let component = workload.name.clone();
+    workload.triggers.http.push(HttpTrigger { component, host: None, path: HttpPath::default() });
+    let server = host::server(&args.listen).await?;
+    super::up::serve(engine, workload, &Declared::default(), server).await
+}

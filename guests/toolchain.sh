@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Unpacks a Rust that compiles to WebAssembly into a folder, for machines where rustup can add no target. Nothing is
+# installed; needs Debian's apt with a fresh index (`apt-get update`), npm, and rustup's own toolchain for the linker.
+# With rustup's wasm32-wasip2 target none of this is needed: `cargo xtask guests` uses it when it is there.
+set -euo pipefail
+folder=$(realpath -m "${1:?usage: toolchain.sh FOLDER}")
+mkdir -p "$folder/debs" "$folder/root" "$folder/bin"
+cd "$folder/debs"
+
+version=$(apt-cache policy rustc-web | awk '/Candidate/ { print $2 }')
+series=$(cut -d. -f1,2 <<<"$version")
+llvm=$(apt-cache depends "libstd-rust-web-$series=$version" | grep -o 'libllvm[0-9]*' | head -1)
+apt-get download "rustc-web=$version" "libstd-rust-web-dev=$version" "libstd-rust-web-$series=$version" \
+    "rust-web-src=$version" "$llvm"
+for deb in ./*.deb; do
+    case $deb in
+    # Of the sources only the standard library is needed.
+    ./rust-web-src*)
+        dpkg-deb --fsys-tarfile "$deb" | tar x -C ../root --wildcards './usr/lib/*' './usr/src/rustc-*/library' ;;
+    *) dpkg -x "$deb" ../root ;;
+    esac
+done
+usr=$folder/root/usr
+
+cat >"$folder/bin/rustc" <<WRAPPER
+#!/bin/sh
+export LD_LIBRARY_PATH=$usr/lib/x86_64-linux-gnu\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
+exec $usr/bin/rustc "\$@"
+WRAPPER
+chmod +x "$folder/bin/rustc"
+
+# The linkers come with rustup's toolchain.
+linkers=$(dirname "$(rustup which rustc)")/../lib/rustlib/x86_64-unknown-linux-gnu/bin
+ln -sfn "$(realpath "$linkers")" "$usr/lib/rustlib/x86_64-unknown-linux-gnu/bin"
+
+# A C library for the targets with a standard library; it ships inside an npm package.
+cd "$folder"
+npm pack --silent @yowasp/clang@22.0.0-git20542-10 >/dev/null
+tar xzf yowasp-clang-*.tgz package/gen/llvm-resources.tar
+for target in wasm32-wasip1 wasm32-wasip2; do
+    libc=$usr/lib/rustlib/$target/lib/self-contained
+    mkdir -p "$libc"
+    tar xf package/gen/llvm-resources.tar -C "$libc" --strip-components=2 \
+        lib/wasm32-wasip1/{crt1-command.o,crt1-reactor.o,libc.a}
+done
+rm -rf package yowasp-clang-*.tgz debs
+
+bin=$usr/lib/rustlib/x86_64-unknown-linux-gnu/bin
+cat >"$folder/env.sh" <<ENV
+export RUSTC=$folder/bin/rustc RUSTC_BOOTSTRAP=1
+export PATH=$bin/gcc-ld:\$PATH
+export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$bin/wasm-component-ld
+ENV
+"$folder/bin/rustc" -V

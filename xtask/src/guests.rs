@@ -1,0 +1,251 @@
+//! Builds the guests that are committed prebuilt, and says when one is stale.
+//!
+//! A guest is stale when its sources have another hash than they had when it was built, or when its bytes are not those
+//! that were built. Nothing is compiled to find out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// A workspace of guests: where it is, where its components go, and what else they are made of.
+struct Set {
+    workspace: &'static str,
+    crates: &'static str,
+    output: &'static str,
+    shared: &'static [&'static str],
+}
+
+const SETS: [Set; 2] = [
+    Set {
+        workspace: "guests",
+        crates: "guests/rust",
+        output: "guests/prebuilt",
+        shared: &["guests/Cargo.toml", "guests/Cargo.lock", "guests/wit", "guests/shared"],
+    },
+    Set {
+        workspace: "examples/guestbook",
+        crates: "examples/guestbook",
+        output: "examples/guestbook/components",
+        shared: &[
+            "examples/guestbook/Cargo.toml",
+            "examples/guestbook/Cargo.lock",
+            "examples/guestbook/wit",
+        ],
+    },
+];
+
+/// What was built from what: `prebuilt.toml` beside the components.
+#[derive(Default, Serialize, Deserialize)]
+struct Record {
+    /// The compiler that built them.
+    compiler: String,
+    guests: BTreeMap<String, Built>,
+}
+
+#[derive(PartialEq, Serialize, Deserialize)]
+struct Built {
+    /// The hash of the sources.
+    sources: String,
+    /// The hash of the component.
+    component: String,
+}
+
+/// Says which guests are stale.
+pub(crate) fn check(root: &Path) -> Result<(), Vec<String>> {
+    let mut problems = Vec::new();
+    for set in &SETS {
+        let record = read_record(root, set);
+        for name in names(root, set) {
+            let stale = match (record.guests.get(&name), hash_guest(root, set, &name)) {
+                (_, Err(error)) => Some(error),
+                (None, _) => Some("was never built".to_owned()),
+                (Some(built), Ok(now)) if built.sources != now.sources => Some("has other sources by now".to_owned()),
+                (Some(built), Ok(now)) if built.component != now.component => {
+                    Some("is not the component that was built".to_owned())
+                }
+                _ => None,
+            };
+            if let Some(why) = stale {
+                problems.push(format!("the guest `{name}` {why}; run `cargo xtask guests`"));
+            }
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Builds all guests and records what was built.
+pub(crate) fn build(root: &Path) -> Result<(), Vec<String>> {
+    for set in &SETS {
+        build_set(root, set).map_err(|error| vec![format!("{}: {error}", set.workspace)])?;
+    }
+    check(root)
+}
+
+fn build_set(root: &Path, set: &Set) -> Result<(), String> {
+    let toolchain = Toolchain::find(root)?;
+    let target = cache_folder().join("guests");
+    let mut record = Record { compiler: toolchain.version()?, guests: BTreeMap::new() };
+    fs::create_dir_all(root.join(set.output)).map_err(|e| e.to_string())?;
+    for name in names(root, set) {
+        let package = package_name(root, set, &name)?;
+        let triple = toolchain.target(&root.join(set.crates).join(&name));
+        toolchain.cargo(root, &root.join(set.workspace), &target, &package, triple)?;
+        let release = target.join(triple).join("release");
+        let built = [format!("{}.wasm", package.replace('-', "_")), format!("{package}.wasm")];
+        let built = built.iter().map(|file| release.join(file)).find(|file| file.exists());
+        let built = built.ok_or_else(|| format!("cargo built no component of {package}"))?;
+        fs::copy(&built, component(root, set, &name)).map_err(|e| e.to_string())?;
+        record.guests.insert(name.clone(), hash_guest(root, set, &name)?);
+    }
+    let text = toml::to_string(&record).map_err(|e| e.to_string())?;
+    let text = format!("# Written by `cargo xtask guests`: what was built from what.\n{text}");
+    fs::write(root.join(set.output).join("prebuilt.toml"), text).map_err(|e| e.to_string())
+}
+
+/// What compiles guests: rustup's wasm32-wasip2 where it is installed, else what `guests/toolchain.sh` unpacks.
+enum Toolchain {
+    Rustup,
+    Unpacked(PathBuf),
+}
+
+impl Toolchain {
+    fn find(root: &Path) -> Result<Self, String> {
+        let installed = Command::new("rustup").args(["target", "list", "--installed"]).output();
+        if installed.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).lines().any(|line| line == WASIP2)) {
+            return Ok(Self::Rustup);
+        }
+        let folder = cache_folder().join("guest-toolchain");
+        if !folder.join("env.sh").exists() {
+            let script = root.join("guests/toolchain.sh");
+            let ran = Command::new("bash").arg(script).arg(&folder).status().map_err(|e| e.to_string())?;
+            if !ran.success() {
+                return Err(format!("no toolchain: `rustup target add {WASIP2}`, or see guests/toolchain.sh"));
+            }
+        }
+        Ok(Self::Unpacked(folder))
+    }
+
+    fn version(&self) -> Result<String, String> {
+        let rustc = match self {
+            Self::Rustup => PathBuf::from("rustc"),
+            Self::Unpacked(folder) => folder.join("bin/rustc"),
+        };
+        let out = Command::new(rustc).arg("-V").output().map_err(|e| e.to_string())?;
+        Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    }
+
+    /// Without the standard library's WASI a guest imports only what it asks for; one that needs it says so.
+    fn target(&self, guest: &Path) -> &'static str {
+        let manifest = fs::read_to_string(guest.join("Cargo.toml")).unwrap_or_default();
+        match self {
+            Self::Unpacked(_) if !manifest.contains("target = \"wasm32-wasip2\"") => "wasm32-unknown-unknown",
+            _ => WASIP2,
+        }
+    }
+
+    fn cargo(&self, root: &Path, workspace: &Path, target: &Path, package: &str, triple: &str) -> Result<(), String> {
+        // The bytes must not tell, or depend on, where they were built.
+        let home = std::env::var("HOME").unwrap_or_default();
+        let cargo_home = std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{home}/.cargo"));
+        let (root, cache) = (root.display(), cache_folder().display().to_string());
+        let remap = [
+            format!("{root}=/wharf"),
+            format!("{cargo_home}=/cargo"),
+            format!("{cache}=/cache"),
+            // The last one that fits counts.
+            format!("{cache}/guest-toolchain/root/usr=/rust"),
+        ];
+        let flags: Vec<_> = remap.iter().map(|pair| format!("--remap-path-prefix={pair}")).collect();
+        let env = match self {
+            Self::Rustup => String::new(),
+            Self::Unpacked(folder) => format!(". {}/env.sh && ", folder.display()),
+        };
+        let std = if matches!(self, Self::Rustup) { "" } else { "-Z build-std=std,panic_abort" };
+        let script = format!("{env}exec cargo build {std} --target {triple} --release --locked -p {package}");
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).current_dir(workspace);
+        // Cargo's own settings for this task are not the guest's.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") && name != "CARGO_HOME") {
+            command.env_remove(name);
+        }
+        command.env("CARGO_TARGET_DIR", target).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+        let status = command.status().map_err(|e| e.to_string())?;
+        if status.success() { Ok(()) } else { Err(format!("`{package}` does not build")) }
+    }
+}
+
+const WASIP2: &str = "wasm32-wasip2";
+
+/// Where builds that outlive a checkout go.
+fn cache_folder() -> PathBuf {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
+    base.unwrap_or_else(home).join("wharf")
+}
+
+/// The guests of a set: the folders with a Cargo.toml.
+pub(crate) fn fixture_names(root: &Path) -> Vec<String> {
+    names(root, &SETS[0])
+}
+
+fn names(root: &Path, set: &Set) -> Vec<String> {
+    let entries = fs::read_dir(root.join(set.crates)).into_iter().flatten().flatten();
+    let guests = entries.filter(|entry| entry.path().join("Cargo.toml").exists());
+    let mut names: Vec<_> = guests.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn package_name(root: &Path, set: &Set, name: &str) -> Result<String, String> {
+    let path = root.join(set.crates).join(name).join("Cargo.toml");
+    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let manifest: toml::Table = text.parse().map_err(|e| format!("{}: {e}", path.display()))?;
+    let package = manifest.get("package").and_then(|p| p.get("name")).and_then(|n| n.as_str());
+    package.map(str::to_owned).ok_or_else(|| format!("{} has no name", path.display()))
+}
+
+fn component(root: &Path, set: &Set, name: &str) -> PathBuf {
+    let prefix = if set.workspace == "examples/guestbook" { "guestbook-" } else { "" };
+    root.join(set.output).join(format!("{prefix}{name}.wasm"))
+}
+
+fn hash_guest(root: &Path, set: &Set, name: &str) -> Result<Built, String> {
+    let mut files = Vec::new();
+    let own = root.join(set.crates).join(name);
+    for path in set.shared.iter().map(|path| root.join(path)).chain([own]) {
+        collect(&path, &mut files);
+    }
+    files.sort();
+    let mut sources = Sha256::new();
+    for file in files {
+        let bytes = fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let path = file.strip_prefix(root).unwrap_or(&file);
+        sources.update(format!("{}\0{}\0", path.display(), bytes.len()));
+        sources.update(bytes);
+    }
+    let path = component(root, set, name);
+    let bytes = fs::read(&path).map_err(|e| format!("is not there ({}: {e})", path.display()))?;
+    Ok(Built { sources: hex(&sources.finalize()), component: hex(&Sha256::digest(bytes)) })
+}
+
+fn collect(path: &Path, files: &mut Vec<PathBuf>) {
+    if path.is_file() {
+        files.push(path.to_owned());
+    }
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        collect(&entry.path(), files);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read_record(root: &Path, set: &Set) -> Record {
+    let text = fs::read_to_string(root.join(set.output).join("prebuilt.toml")).unwrap_or_default();
+    toml::from_str(&text).unwrap_or_default()
+}
