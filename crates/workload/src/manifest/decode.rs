@@ -40,7 +40,8 @@ impl Gathered {
     }
 
     fn wrong_type(&mut self, path: &str, wanted: &str, node: &Node) {
-        let message = format!("`{path}` takes {wanted}, not {}", node.value.kind());
+        let what = if path.is_empty() { "a manifest".to_owned() } else { format!("`{path}`") };
+        let message = format!("{what} takes {wanted}, not {}", node.value.kind());
         self.push(node.at, ManifestProblemKind::WrongType, message, None);
     }
 }
@@ -127,11 +128,20 @@ pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a s
 
 /// `a, b and c`, each in backquotes.
 pub(crate) fn list(items: &[&str]) -> String {
+    join(items, "and")
+}
+
+/// `a, b or c`, each in backquotes.
+pub(crate) fn choice(items: &[&str]) -> String {
+    join(items, "or")
+}
+
+fn join(items: &[&str], word: &str) -> String {
     let quoted: Vec<_> = items.iter().map(|i| format!("`{i}`")).collect();
     match quoted.as_slice() {
         [] => "nothing".to_owned(),
         [one] => one.clone(),
-        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+        [most @ .., last] => format!("{} {word} {last}", most.join(", ")),
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::decode::{Decode, Gathered, Table, list, nearest};
+use super::decode::{Decode, Gathered, Table, choice, nearest};
 use super::limits::Millis;
 use super::tree::Node;
 
@@ -59,7 +59,7 @@ impl Decode for InstancesMode {
         if found.is_none() {
             let names = Self::ALL.map(|(name, _)| name);
             let did = nearest(&text, names).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            to.bad(node.at, format!("`{path}` can be {}, not `{text}`{did}", list(&names)));
+            to.bad(node.at, format!("`{path}` can be {}, not `{text}`{did}", choice(&names)));
         }
         found.map(|(_, mode)| *mode)
     }

@@ -9,23 +9,24 @@ use super::tree::{Key, Lines, Node, Read, Value};
 pub(crate) fn read(text: &str) -> Read {
     let lines = Lines::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
-    let problems: Vec<_> = errors.iter().map(|e| problem(e, &lines)).collect();
+    let mut problems: Vec<_> = errors.iter().map(|e| problem(e, text, &lines)).collect();
     if !problems.is_empty() {
+        problems.sort_by_key(|p| p.at);
         return (None, problems);
     }
     let node = Node { at: Position::START, value: table(document.get_ref(), &lines) };
     (Some(node), problems)
 }
 
-fn problem(error: &toml::de::Error, lines: &Lines<'_>) -> ManifestProblem {
+fn problem(error: &toml::de::Error, text: &str, lines: &Lines<'_>) -> ManifestProblem {
     let at = error.span().map_or(Position::START, |span| lines.position(span.start));
-    let message = error.message().to_owned();
-    let kind = if message.starts_with("duplicate key") {
-        ManifestProblemKind::DuplicateKey
-    } else {
-        ManifestProblemKind::Syntax
-    };
-    ManifestProblem { at, kind, message, hint: None }
+    let message = error.message();
+    if message == "duplicate key" {
+        let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
+        let message = format!("{message} `{key}`");
+        return ManifestProblem { at, kind: ManifestProblemKind::DuplicateKey, message, hint: None };
+    }
+    ManifestProblem::syntax(at, message)
 }
 
 fn table(table: &DeTable<'_>, lines: &Lines<'_>) -> Value {

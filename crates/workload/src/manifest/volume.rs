@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::decode::{Decode, Gathered, Table, list};
+use super::decode::{Decode, Gathered, Table, choice};
 use super::tree::Node;
 use crate::name::Name;
 
@@ -72,7 +72,7 @@ impl Decode for Access {
             "read" => Some(Self::Read),
             "read-write" => Some(Self::ReadWrite),
             other => {
-                to.bad(node.at, format!("`{path}` can be {}, not `{other}`", list(&["read", "read-write"])));
+                to.bad(node.at, format!("`{path}` can be {}, not `{other}`", choice(&["read", "read-write"])));
                 None
             }
         }

@@ -1,0 +1,7 @@
+(component
+  (core module $mt-t-next (func (export "f")))
+  (core instance $it-t-next (instantiate $mt-t-next))
+  (func $ft-t-next (canon lift (core func $it-t-next "f")))
+  (instance $et-t-next (export "f" (func $ft-t-next)))
+  (export "t:t/next" (instance $et-t-next))
+)

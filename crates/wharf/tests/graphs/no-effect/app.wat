@@ -1,0 +1,3 @@
+(component
+  (import "t:t/log" (instance (export "f" (func))))
+)

@@ -1,0 +1,26 @@
+;; unit of app
+(component
+  (component (;0;)
+    (core module $m (;0;)
+      (type (;0;) (func (param i32)))
+      (export "f" (func 0))
+      (func (;0;) (type 0) (param i32))
+    )
+    (core instance $i (;0;) (instantiate $m))
+    (type (;0;) (func (param "n" u32)))
+    (alias core export $i "f" (core func (;0;)))
+    (func $f (;0;) (type 0) (canon lift (core func 0)))
+    (export (;1;) "log" (func $f))
+  )
+  (instance $log (;0;) (instantiate 0))
+  (alias export $log "log" (func (;0;)))
+  (component (;1;)
+    (type (;0;) (func (param "n" u32)))
+    (import "log" (func (;0;) (type 0)))
+  )
+  (instance $app (;1;) (instantiate 1
+      (with "log" (func 0))
+    )
+  )
+)
+

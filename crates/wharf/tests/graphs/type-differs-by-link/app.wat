@@ -1,0 +1,3 @@
+(component
+  (import "t:t/greeter" (instance (export "greet" (func (param "name" string)))))
+)

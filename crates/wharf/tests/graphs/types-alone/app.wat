@@ -1,0 +1,3 @@
+(component
+  (import "t:t/types" (instance (type $r (record (field "a" u32))) (export "r" (type (eq $r)))))
+)

@@ -1,0 +1,3 @@
+(component
+  (import "t:t/log@1.2.0" (instance (export "f" (func))))
+)

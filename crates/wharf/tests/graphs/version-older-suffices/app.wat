@@ -1,0 +1,3 @@
+(component
+  (import "t:t/log@1.4.0" (instance (export "f" (func))))
+)
