@@ -30,6 +30,16 @@ impl ResponseBody {
     }
 }
 
+/// How far the component is when its response begins.
+pub(crate) enum Driving {
+    /// It goes on.
+    On(Drive),
+    /// It is done.
+    Done,
+    /// It trapped.
+    Failed,
+}
+
 /// A body that a component is still writing, and the component. Dropped before its end, it ends the component: the
 /// client is gone.
 pub(crate) struct Streaming {
@@ -38,12 +48,19 @@ pub(crate) struct Streaming {
     /// What was read of the body while it was tried whether all of it is there.
     ahead: Option<Bytes>,
     drive: Option<Drive>,
+    /// The component trapped: whatever it wrote is not all that it had to say.
+    failed: bool,
     under_way: Option<CallGuard>,
 }
 
 impl Streaming {
-    pub(crate) fn new(guest: Arc<Guest>, body: WasiBody, drive: Option<Drive>, under_way: CallGuard) -> Self {
-        Self { guest, body, ahead: None, drive, under_way: Some(under_way) }
+    pub(crate) fn new(guest: Arc<Guest>, body: WasiBody, driving: Driving, under_way: CallGuard) -> Self {
+        let (drive, failed) = match driving {
+            Driving::On(drive) => (Some(drive), false),
+            Driving::Done => (None, false),
+            Driving::Failed => (None, true),
+        };
+        Self { guest, body, ahead: None, drive, failed, under_way: Some(under_way) }
     }
 
     /// Lets the component go on. A trap now is logged; the body shows it by ending early.
@@ -53,6 +70,7 @@ impl Streaming {
         {
             self.drive = None;
             if let Err(error) = done {
+                self.failed = true;
                 self.guest.log_trap(&error);
             }
         }
@@ -61,6 +79,9 @@ impl Streaming {
     /// The whole body, if the component is done and all of it is there and small.
     pub(crate) fn take_whole(&mut self, cx: &mut Context<'_>) -> Option<ResponseBody> {
         self.poll_drive(cx);
+        if self.failed {
+            return None;
+        }
         if self.body.is_end_stream() && self.drive.is_none() {
             return Some(ResponseBody::Empty);
         }
@@ -71,7 +92,7 @@ impl Streaming {
             _ => return None,
         };
         self.poll_drive(cx);
-        if first.len() > MAX_WHOLE || self.drive.is_some() {
+        if first.len() > MAX_WHOLE || self.drive.is_some() || self.failed {
             self.ahead = Some(first);
             return None;
         }
@@ -117,6 +138,10 @@ impl Streaming {
             return Poll::Ready(Some(Ok(Frame::data(ahead))));
         }
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if self.failed && matches!(polled, Poll::Ready(None) | Poll::Pending) {
+            // The end that the client sees must not look like the end that was meant.
+            return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
+        }
         if let Poll::Ready(None) = polled
             && let Some(drive) = self.drive.take()
         {

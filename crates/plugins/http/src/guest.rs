@@ -20,7 +20,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpCtxView, p3};
 use wharf::pool::CallGuard;
 use wharf::{Ctx, Entry, View as _};
 
-use crate::body::{self, ResponseBody};
+use crate::body::{self, Driving, ResponseBody};
 use crate::outbound::Http;
 
 /// A component that answers requests.
@@ -56,42 +56,42 @@ impl Guest {
         let head = request.method() == http::Method::HEAD;
         let request = request.map(|body| body.map_err(wasmtime_wasi_http::Error::from).boxed_unsync());
         let (answer, answered) = oneshot::channel();
-        let mut drive: Drive = match &self.handler {
+        let drive: Drive = match &self.handler {
             Handler::P2(_) => Box::pin(drive_p2(self.clone(), request, tls, answer)),
             Handler::P3(_) => Box::pin(drive_p3(self.clone(), request, answer)),
         };
         let mut answered = pin!(answered.fuse());
         // The component first: it is what makes the answer.
-        let (answer, driving) = match futures_util::future::select(&mut drive, &mut answered).await {
-            Either::Left((Ok(()), _)) => (answered.now_or_never(), false),
+        let (answer, driving) = match futures_util::future::select(drive, &mut answered).await {
+            Either::Left((Ok(()), _)) => (answered.now_or_never(), Driving::Done),
             Either::Left((Err(error), _)) => match answered.now_or_never() {
                 // It answered, and trapped after that: the answer stands as far as it goes.
                 Some(Ok(answer)) => {
                     self.log_trap(&error);
-                    (Some(Ok(answer)), false)
+                    (Some(Ok(answer)), Driving::Failed)
                 }
                 _ => return self.failed(&format!("{error:#}")),
             },
-            Either::Right((answer, _)) => (Some(answer), true),
+            Either::Right((answer, drive)) => (Some(answer), Driving::On(drive)),
         };
         let response = match answer {
             Some(Ok(Ok(response))) => response,
             Some(Ok(Err(code))) => return self.failed(&format!("it answered with the error {code}")),
             _ => return self.failed("it ended without an answer"),
         };
-        self.stream(response, driving.then_some(drive), head, under_way).await
+        self.stream(response, driving, head, under_way).await
     }
 
     /// Turns the component's response into the connection's. A response that is whole by now goes out in one piece.
     async fn stream(
         self: Arc<Self>,
         response: Response<WasiBody>,
-        drive: Option<Drive>,
+        driving: Driving,
         head: bool,
         under_way: CallGuard,
     ) -> Response<ResponseBody> {
         let (parts, body) = response.into_parts();
-        let mut streaming = body::Streaming::new(self, body, drive, under_way);
+        let mut streaming = body::Streaming::new(self, body, driving, under_way);
         if head {
             // Nobody reads the body of an answer to HEAD, and the component may still want to write it.
             tokio::spawn(streaming.finish());

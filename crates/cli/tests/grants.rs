@@ -1,0 +1,224 @@
+//! Two components of one unit, each with grants of its own, in WASI 0.2 and 0.3: each sees its own and nothing else.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::net::TcpListener;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use support::{Server, guest, manifest, text};
+
+/// A workload of two: `front` answers, and asks `inspector`.
+struct Pair {
+    server: Server,
+    folder: tempfile::TempDir,
+}
+
+impl Pair {
+    fn up(generation: &str, front: &str, inspector: &str) -> Self {
+        let folder = manifest(&format!(
+            r#"
+            name = "pair"
+            [components.front]
+            source = "{}"
+            {front}
+            [components.inspector]
+            source = "{}"
+            {inspector}
+            [volumes.ours]
+            host = "ours"
+            [volumes.theirs]
+            host = "theirs"
+            [volumes.scratch]
+            ephemeral = true
+            [[triggers.http]]
+            component = "front"
+            "#,
+            guest(&format!("front-{generation}")).display(),
+            guest(&format!("inspector-{generation}")).display(),
+        ));
+        for name in ["ours", "theirs"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            std::fs::write(folder.path().join(name).join("who"), name).unwrap();
+        }
+        Self { server: Server::up(folder.path()), folder }
+    }
+
+    /// What one of the two answers: `/mine` is the front's, `/theirs` the inspector's.
+    async fn ask(&self, who: &str, question: &str) -> String {
+        let request = Request::get(who).header("host", "a").header("ask", question);
+        let response = self.server.ask(request.body(Full::<Bytes>::default()).unwrap()).await;
+        assert_eq!(response.status(), 200, "{question}: {}", text(&response));
+        text(&response).to_owned()
+    }
+
+    async fn both(&self, question: &str) -> [String; 2] {
+        [self.ask("/mine", question).await, self.ask("/theirs", question).await]
+    }
+}
+
+/// Whether an answer is an interface's error of this name: the two generations' bindings print it in two ways.
+fn says(answer: &str, error: &str) -> bool {
+    let plain = |text: &str| text.to_lowercase().replace('-', "");
+    plain(answer).contains(&plain(error))
+}
+
+const GENERATIONS: [&str; 2] = ["p2", "p3"];
+
+#[tokio::test]
+async fn environment_arguments_and_output_are_each_components_own() {
+    for generation in GENERATIONS {
+        let front = "env = { WHO = 'front', SECRET = 'x' }\nargs = ['one']";
+        let mut pair = Pair::up(generation, front, "env = { WHO = 'inspector' }\nargs = ['two', 'three']");
+        assert_eq!(pair.both("env WHO").await, ["front", "inspector"]);
+        assert_eq!(pair.both("env SECRET").await, ["x", "none of 1"], "nothing of the sibling's");
+        assert_eq!(pair.both("env PATH").await, ["none of 2", "none of 1"], "nothing of the host's");
+        assert_eq!(pair.both("args").await, ["front one", "inspector two three"]);
+        assert_eq!(pair.both("print hello there").await, ["printed", "printed"]);
+        pair.server.wait_for("component=front");
+        pair.server.wait_for("component=inspector");
+    }
+}
+
+#[tokio::test]
+async fn volumes_are_each_components_own() {
+    for generation in GENERATIONS {
+        let front = r#"volumes = [{ volume = "ours", guest = "/data", access = "read-write" }]"#;
+        let inspector = r#"volumes = [{ volume = "theirs", guest = "/data" }, { volume = "scratch", guest = "/tmp", access = "read-write" }]"#;
+        let pair = Pair::up(generation, front, inspector);
+        assert_eq!(pair.both("read /data/who").await, ["ours", "theirs"]);
+        let [mine, theirs] = pair.both("write /data/new text").await;
+        assert_eq!(mine, "written");
+        assert!(says(&theirs, "not-permitted") || says(&theirs, "read-only"), "read only: {theirs}");
+        assert_eq!(std::fs::read_to_string(pair.folder.path().join("ours/new")).unwrap(), "text");
+        assert!(!pair.folder.path().join("theirs/new").exists());
+        assert_eq!(pair.both("write /tmp/note kept").await, ["no volume of 1", "written"]);
+        assert_eq!(pair.ask("/theirs", "read /tmp/note").await, "kept", "an ephemeral volume outlives a call");
+        for way_out in ["../theirs/who", "../../etc/passwd", "/etc/passwd"] {
+            let answer = pair.ask("/mine", &format!("read /data/{way_out}")).await;
+            assert!(says(&answer, "not-permitted"), "{way_out}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_granted_is_nothing_had() {
+    for generation in GENERATIONS {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let pair = Pair::up(generation, "", "");
+        for who in ["/mine", "/theirs"] {
+            assert_eq!(pair.ask(who, "env WHO").await, "none of 0");
+            assert_eq!(pair.ask(who, "read /data/who").await, "no volume of 0");
+            let refused = pair.ask(who, &format!("connect {address}")).await;
+            assert!(says(&refused, "access-denied"), "{refused}");
+            assert!(says(&pair.ask(who, "lookup localhost").await, "access-denied"));
+            let denied = pair.ask(who, &format!("http http://{address}/")).await;
+            assert!(says(&denied, "http-request-denied"), "{denied}");
+        }
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "nobody came");
+    }
+}
+
+#[tokio::test]
+async fn hosts_allow_what_they_say_to_the_component_that_has_them() {
+    for generation in GENERATIONS {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, other) = (listener.local_addr().unwrap().port(), other.local_addr().unwrap().port());
+        let pair = Pair::up(generation, &format!("hosts = ['tcp://127.0.0.1:{port}']"), "");
+        let [mine, theirs] = pair.both(&format!("connect 127.0.0.1:{port}")).await;
+        assert_eq!(mine, "connected");
+        assert!(says(&theirs, "access-denied"), "{theirs}");
+        let elsewhere = pair.ask("/mine", &format!("connect 127.0.0.1:{other}")).await;
+        assert!(says(&elsewhere, "access-denied"), "another port: {elsewhere}");
+        let elsewhere = pair.ask("/mine", &format!("connect 127.0.0.2:{port}")).await;
+        assert!(says(&elsewhere, "access-denied"), "another address: {elsewhere}");
+        let name = pair.ask("/mine", "lookup localhost").await;
+        assert!(says(&name, "access-denied"), "a name that is not listed: {name}");
+        let http = pair.ask("/mine", &format!("http http://127.0.0.1:{port}/")).await;
+        assert!(says(&http, "http-request-denied"), "a rule for tcp is none for http: {http}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_allows_its_look_up_and_what_it_was_looked_up_as() {
+    for generation in GENERATIONS {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let pair = Pair::up(generation, &format!("hosts = ['localhost:{port}']"), "");
+        let connect = format!("connect 127.0.0.1:{port}");
+        assert!(says(&pair.ask("/mine", &connect).await, "access-denied"), "not before it is looked up");
+        let found = pair.ask("/mine", "lookup localhost").await;
+        assert!(found.contains("127, 0, 0, 1"), "{found}");
+        assert_eq!(pair.ask("/mine", &connect).await, "connected");
+        assert!(says(&pair.ask("/theirs", &connect).await, "access-denied"), "it is nobody else's");
+        assert!(says(&pair.ask("/mine", "lookup example.com").await, "access-denied"));
+    }
+}
+
+#[tokio::test]
+async fn requests_go_where_hosts_say() {
+    let target = Server::serve("hello-p2", &[]);
+    let (host, port) = target.address.split_once(':').unwrap();
+    for generation in GENERATIONS {
+        let pair = Pair::up(generation, &format!("hosts = ['http://{host}:{port}']"), "");
+        let [mine, theirs] = pair.both(&format!("http http://{}/", target.address)).await;
+        assert_eq!(mine, "200");
+        assert!(says(&theirs, "http-request-denied"), "{theirs}");
+        let https = pair.ask("/mine", &format!("http https://{}/", target.address)).await;
+        assert!(says(&https, "http-request-denied"), "another scheme: {https}");
+        let name = pair.ask("/mine", &format!("http http://localhost:{port}/")).await;
+        assert!(says(&name, "http-request-denied"), "a name is not its address: {name}");
+    }
+}
+
+#[tokio::test]
+async fn configuration_and_log_lines_are_each_components_own() {
+    let mut pair = Pair::up("p2", "config = { who = 'front' }", "config = { who = 'inspector', more = 'x' }");
+    assert_eq!(pair.both("config who").await, ["Ok(Some(\"front\"))", "Ok(Some(\"inspector\"))"]);
+    assert_eq!(pair.both("config more").await, ["Ok(None)", "Ok(Some(\"x\"))"]);
+    assert_eq!(pair.both("log careful").await, ["logged", "logged"]);
+    let line = pair.server.wait_for("component=\"inspector\"");
+    assert!(line.contains("careful") && line.contains("WARN"), "{line}");
+}
+
+#[tokio::test]
+async fn middlewares_stand_in_front_of_a_handler_by_links() {
+    let folder = manifest(&format!(
+        r#"
+        name = "chain"
+        [components.first]
+        source = "{middleware}"
+        args = ["first"]
+        [components.second]
+        source = "{middleware}"
+        args = ["second"]
+        [components.app]
+        source = "{app}"
+        [[links]]
+        from = "first"
+        import = "wasi:http/handler"
+        to = "second"
+        [[links]]
+        from = "second"
+        import = "wasi:http/handler"
+        to = "app"
+        [[triggers.http]]
+        component = "first"
+        "#,
+        middleware = guest("middleware-p3").display(),
+        app = guest("echo-p3").display(),
+    ));
+    let server = Server::up(folder.path());
+    let request = Request::post("/").header("host", "a").header("x-a", "b");
+    let response = server.ask(request.body(Full::new(Bytes::from_static(b"through three"))).unwrap()).await;
+    assert_eq!(text(&response), "through three");
+    assert_eq!(response.headers()["x-a"], "b");
+    let via: Vec<_> = response.headers().get_all("via").iter().map(|v| v.to_str().unwrap()).collect();
+    assert_eq!(via, ["second", "first"]);
+}

@@ -1,0 +1,279 @@
+//! What a client of the HTTP server sees.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::convert::Infallible;
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use support::{PATIENCE, Server, get, guest, manifest, text};
+use tokio::sync::mpsc;
+
+#[tokio::test]
+async fn both_generations_answer() {
+    for (name, said) in [("hello-p2", "Hello from WASI 0.2\n"), ("hello-p3", "Hello from WASI 0.3\n")] {
+        let server = Server::serve(name, &[]);
+        let mut connection = server.connect().await;
+        for _ in 0..3 {
+            let response = connection.ask(get("/")).await;
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(text(&response), said);
+            assert_eq!(response.headers()["content-length"], said.len().to_string(), "small answers go out whole");
+        }
+    }
+}
+
+/// A body that is written while the answer is read.
+fn channel_body() -> (mpsc::Sender<Frame<Bytes>>, StreamBody<impl futures_core::Stream<Item = Result<Frame<Bytes>, Infallible>>>) {
+    let (sender, mut frames) = mpsc::channel::<Frame<Bytes>>(4);
+    let stream = futures_util::stream::poll_fn(move |cx| frames.poll_recv(cx).map(|frame| frame.map(Ok)));
+    (sender, StreamBody::new(stream))
+}
+
+#[tokio::test]
+async fn bodies_stream_both_ways_with_trailers() {
+    for name in ["echo-p2", "echo-p3"] {
+        let server = Server::serve(name, &[]);
+        let mut sender = server.connect_h2().await;
+        let (body, stream) = channel_body();
+        let request = Request::post(format!("http://{}/", server.address)).header("x-kept", "yes").header("dropped", "no");
+        let answer = tokio::spawn(sender.send_request(request.body(stream).unwrap()));
+        body.send(Frame::data(Bytes::from_static(b"first"))).await.unwrap();
+        let response = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap().unwrap();
+        assert_eq!(response.headers()["x-kept"], "yes", "{name}");
+        assert!(!response.headers().contains_key("dropped"));
+        let mut incoming = response.into_body();
+        let mut next = async || tokio::time::timeout(PATIENCE, incoming.frame()).await.unwrap();
+        // The first piece comes back while the request is still being written.
+        assert_eq!(next().await.unwrap().unwrap().into_data().unwrap(), "first", "{name}");
+        body.send(Frame::data(Bytes::from_static(b"second"))).await.unwrap();
+        assert_eq!(next().await.unwrap().unwrap().into_data().unwrap(), "second", "{name}");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", "11".parse().unwrap());
+        body.send(Frame::trailers(trailers.clone())).await.unwrap();
+        drop(body);
+        assert_eq!(next().await.unwrap().unwrap().into_trailers().unwrap(), trailers, "{name}");
+        assert!(next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_comes_back_whole() {
+    for name in ["echo-p2", "echo-p3"] {
+        let server = Server::serve(name, &[]);
+        let body: Bytes = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
+        let request = Request::post("/").header("host", "a").body(Full::new(body.clone())).unwrap();
+        let response = server.ask(request).await;
+        assert!(response.body() == &body, "{name}: {} bytes of {}", response.body().len(), body.len());
+    }
+}
+
+#[tokio::test]
+async fn many_streams_share_an_http2_connection() {
+    let server = Server::serve("hello-p2", &[]);
+    let sender = server.connect_h2::<Full<Bytes>>().await;
+    let url = format!("http://{}/", server.address);
+    let answers = (0..20).map(|_| {
+        let (mut sender, request) = (sender.clone(), Request::get(&url).body(Full::default()).unwrap());
+        async move { sender.send_request(request).await.unwrap().status() }
+    });
+    let answers = futures_util::future::join_all(answers).await;
+    assert!(answers.iter().all(|status| *status == StatusCode::OK));
+}
+
+#[tokio::test]
+async fn the_named_host_and_the_longest_path_win() {
+    let folder = manifest(&format!(
+        r#"
+        name = "routes"
+        [components.any]
+        source = "{hello}"
+        [components.inspector]
+        source = "{inspector}"
+        [components.front]
+        source = "{front}"
+        env = {{ WHO = "front" }}
+        [components.trap]
+        source = "{traps}"
+        [[triggers.http]]
+        component = "any"
+        [[triggers.http]]
+        component = "front"
+        path = "/mine"
+        [[triggers.http]]
+        component = "trap"
+        path = "/deep/..."
+        [[triggers.http]]
+        component = "trap"
+        host = "traps.example"
+        "#,
+        hello = guest("hello-p2").display(),
+        inspector = guest("inspector-p2").display(),
+        front = guest("front-p2").display(),
+        traps = guest("traps").display(),
+    ));
+    let mut server = Server::up(folder.path());
+    assert_eq!(text(&server.get("/").await), "Hello from WASI 0.2\n");
+    assert_eq!(text(&server.get("/deeper").await), "Hello from WASI 0.2\n", "segments match whole");
+    assert_eq!(text(&server.get("/deep").await), "");
+    assert_eq!(text(&server.get("/deep/er").await), "");
+    let ask = Request::get("/mine").header("host", "b").header("ask", "env WHO").body(Full::default()).unwrap();
+    assert_eq!(text(&server.ask(ask).await), "front");
+    let named = Request::get("/trap").header("host", "Traps.Example:80").body(Full::default()).unwrap();
+    assert_eq!(server.ask(named).await.status(), StatusCode::BAD_GATEWAY);
+    server.wait_for("* /mine → front");
+}
+
+#[tokio::test]
+async fn nothing_served_is_404_and_no_host_is_400() {
+    let folder = manifest(&format!(
+        "name = 'one'\n[components.one]\nsource = '{}'\n[[triggers.http]]\ncomponent = 'one'\npath = '/one'\n",
+        guest("hello-p2").display()
+    ));
+    let server = Server::up(folder.path());
+    assert_eq!(server.get("/two").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(server.get("/one").await.status(), StatusCode::OK);
+    let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
+    stream.write_all(b"GET /one HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 400"), "{answer}");
+    // What is not HTTP ends its own connection and nothing else.
+    let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
+    stream.write_all(b"\x16\x03\x01 certainly not HTTP\r\n\r\n").unwrap();
+    stream.read_to_end(&mut Vec::new()).ok();
+    assert_eq!(server.get("/one").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_component_that_fails_is_502_and_harms_nobody() {
+    let mut server = Server::serve("traps", &[]);
+    let mut connection = server.connect().await;
+    for path in ["/trap", "/silent"] {
+        let response = connection.ask(get(path)).await;
+        assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "{path}");
+        assert_eq!(connection.ask(get("/")).await.status(), StatusCode::OK, "the same connection goes on");
+    }
+    server.wait_for("unreachable");
+    server.wait_for("it ended without an answer");
+    // After its answer began the client can only be told by the end of the connection.
+    let mut sender = server.connect_h2::<Full<Bytes>>().await;
+    let url = |path: &str| format!("http://{}{path}", server.address);
+    let late = sender.send_request(Request::get(url("/late")).body(Full::default()).unwrap());
+    let late = tokio::time::timeout(PATIENCE, async { late.await?.into_body().collect().await }).await.unwrap();
+    assert!(late.is_err(), "a body that was cut short is no whole body");
+    let next = sender.send_request(Request::get(url("/")).body(Full::default()).unwrap()).await.unwrap();
+    assert_eq!(next.status(), StatusCode::OK, "the connection goes on");
+}
+
+#[tokio::test]
+async fn head_gets_headers_alone() {
+    for name in ["hello-p2", "hello-p3"] {
+        let server = Server::serve(name, &[]);
+        let request = Request::head("/").header("host", "a").body(Full::default()).unwrap();
+        let response = server.ask(request).await;
+        assert_eq!((response.status(), response.body().len()), (StatusCode::OK, 0));
+    }
+}
+
+#[tokio::test]
+async fn tls_serves_both_protocols() {
+    let folder = tempfile::tempdir().unwrap();
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, signed.cert.pem()).unwrap();
+    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    let args = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let mut server = Server::serve("hello-p2", &args);
+    server.wait_for("https://");
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(signed.cert.der().clone()).unwrap();
+    for protocol in ["http/1.1", "h2"] {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let mut config = config.unwrap().with_root_certificates(roots.clone()).with_no_client_auth();
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let stream = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
+        let request = Request::get("https://localhost/").header("host", "localhost");
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        let io = TokioIo::new(stream);
+        let status = if protocol == "h2" {
+            let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await.unwrap().status()
+        } else {
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await.unwrap().status()
+        };
+        assert_eq!(status, StatusCode::OK, "{protocol}");
+    }
+    // A client that never shakes hands keeps nobody waiting.
+    let _silent = std::net::TcpStream::connect(&server.address).unwrap();
+}
+
+/// A request whose body is not at its end yet: it is under way until the body is.
+async fn under_way(server: &Server) -> (mpsc::Sender<Frame<Bytes>>, hyper::body::Incoming) {
+    let mut sender = server.connect_h2().await;
+    let (body, stream) = channel_body();
+    let request = Request::post(format!("http://{}/", server.address)).body(stream).unwrap();
+    let answer = tokio::spawn(sender.send_request(request));
+    body.send(Frame::data(Bytes::from_static(b"begun"))).await.unwrap();
+    let mut incoming = answer.await.unwrap().unwrap().into_body();
+    assert_eq!(incoming.frame().await.unwrap().unwrap().into_data().unwrap(), "begun");
+    (body, incoming)
+}
+
+#[tokio::test]
+async fn the_first_signal_drains() {
+    for signal in ["-INT", "-TERM"] {
+        let mut server = Server::serve("echo-p3", &[]);
+        let (body, mut incoming) = under_way(&server).await;
+        server.signal(signal);
+        server.wait_for("Draining");
+        // What is under way goes on to its end.
+        body.send(Frame::data(Bytes::from_static(b"ended"))).await.unwrap();
+        assert_eq!(incoming.frame().await.unwrap().unwrap().into_data().unwrap(), "ended");
+        drop(body);
+        assert_eq!(incoming.collect().await.unwrap().to_bytes(), "");
+        assert_eq!(server.exit_code(), Some(0));
+        assert!(std::net::TcpStream::connect(&server.address).is_err(), "nobody listens any more");
+    }
+}
+
+#[tokio::test]
+async fn the_second_signal_aborts() {
+    let mut server = Server::serve("echo-p2", &[]);
+    let (_body, _incoming) = under_way(&server).await;
+    server.signal("-INT");
+    server.wait_for("Draining");
+    server.signal("-INT");
+    assert_eq!(server.exit_code(), Some(6));
+}
+
+#[tokio::test]
+async fn running_out_of_file_descriptors_does_not_end_the_server() {
+    let mut command = std::process::Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_wharf");
+    let script = format!(
+        "ulimit -n 48; exec {program} --no-cache --log warn serve {} --listen 127.0.0.1:0",
+        guest("hello-p2").display()
+    );
+    command.args(["-c", &script]);
+    let mut server = Server::start(command);
+    let held: Vec<_> = (0..60).map(|_| std::net::TcpStream::connect(&server.address).unwrap()).collect();
+    server.wait_for("a connection could not be accepted");
+    drop(held);
+    assert_eq!(server.get("/").await.status(), StatusCode::OK);
+}
