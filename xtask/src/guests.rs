@@ -30,11 +30,7 @@ const SETS: [Set; 2] = [
         workspace: "examples/guestbook",
         crates: "examples/guestbook",
         output: "examples/guestbook/components",
-        shared: &[
-            "examples/guestbook/Cargo.toml",
-            "examples/guestbook/Cargo.lock",
-            "examples/guestbook/wit",
-        ],
+        shared: &["examples/guestbook/Cargo.toml", "examples/guestbook/Cargo.lock", "examples/guestbook/wit"],
     },
 ];
 

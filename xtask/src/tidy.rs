@@ -81,8 +81,7 @@ fn check_source(file: &Path, text: &str, problems: &mut Vec<String>) {
 
 /// Nothing that is committed says where it was built.
 fn check_paths(root: &Path, files: &[PathBuf], problems: &mut Vec<String>) {
-    let machine: Vec<Vec<u8>> =
-        ["root", "home", "work"].iter().map(|dir| format!("/{dir}/").into_bytes()).collect();
+    let machine: Vec<Vec<u8>> = ["root", "home", "work"].iter().map(|dir| format!("/{dir}/").into_bytes()).collect();
     for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "wasm")) {
         let bytes = fs::read(root.join(file)).unwrap_or_default();
         if machine.iter().any(|path| bytes.windows(path.len()).any(|window| window == path.as_slice())) {
@@ -93,10 +92,8 @@ fn check_paths(root: &Path, files: &[PathBuf], problems: &mut Vec<String>) {
 
 /// The files that git has, and the new ones that it does not ignore.
 fn tracked(root: &Path) -> Vec<PathBuf> {
-    let list = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root)
-        .output();
+    let list =
+        Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root).output();
     let list = list.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
     list.lines().map(PathBuf::from).filter(|file| root.join(file).exists()).collect()
 }

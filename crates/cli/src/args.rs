@@ -50,7 +50,7 @@ pub(crate) struct EngineArgs {
     #[arg(long, global = true, env = "WHARF_CACHE", value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
     /// Compile anew and keep nothing.
-    #[arg(long, global = true, conflicts_with = "cache")]
+    #[arg(long, global = true)]
     pub(crate) no_cache: bool,
     /// The most that the cache keeps, in bytes or with a unit.
     #[arg(long, global = true, default_value = "2GiB", value_name = "SIZE", value_parser = size)]
@@ -60,13 +60,19 @@ pub(crate) struct EngineArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve the workload of a manifest until it is interrupted.
-    #[command(after_help = "Examples:\n  wharf up\n  wharf up examples/guestbook --listen 0.0.0.0:80\n\nThe manifest is `wharf.toml`, `.yaml`, `.yml` or `.json`. The first SIGINT or SIGTERM drains, a second one aborts.")]
+    #[command(
+        after_help = "Examples:\n  wharf up\n  wharf up examples/guestbook --listen 0.0.0.0:80\n\nThe manifest is `wharf.toml`, `.yaml`, `.yml` or `.json`. The first SIGINT or SIGTERM drains, a second one aborts."
+    )]
     Up(Up),
     /// Serve one component over HTTP.
-    #[command(after_help = "Examples:\n  wharf serve hello.wasm\n  wharf serve api.wasm --listen 127.0.0.1:0 --env KEY=value --dir ./data::/data --allow https://api.example.com")]
+    #[command(
+        after_help = "Examples:\n  wharf serve hello.wasm\n  wharf serve api.wasm --listen 127.0.0.1:0 --env KEY=value --dir ./data::/data --allow https://api.example.com"
+    )]
     Serve(Serve),
     /// Run one component to its end, with this terminal as its own.
-    #[command(after_help = "Examples:\n  wharf run tool.wasm -- --flag x\n  wharf run tool.wasm --dir .::/work::ro --inherit-env\n\nThe exit code is the component's own.")]
+    #[command(
+        after_help = "Examples:\n  wharf run tool.wasm -- --flag x\n  wharf run tool.wasm --dir .::/work::ro --inherit-env\n\nThe exit code is the component's own."
+    )]
     Run(Run),
     /// Show who satisfies which import and what each component is granted; run nothing.
     #[command(after_help = "Examples:\n  wharf plan\n  wharf plan examples/guestbook --format svg > plan.svg")]

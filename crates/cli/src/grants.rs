@@ -59,7 +59,9 @@ fn folder(text: &str) -> Result<(PathBuf, String, Access), Failure> {
         [host, "ro"] => (host, host, Access::Read),
         [host, guest] => (host, guest, Access::ReadWrite),
         [host, guest, "ro"] => (host, guest, Access::Read),
-        _ => return Err(Failure::with_hint(2, format!("--dir {text}"), "it is written HOST::GUEST or HOST::GUEST::ro")),
+        _ => {
+            return Err(Failure::with_hint(2, format!("--dir {text}"), "it is written HOST::GUEST or HOST::GUEST::ro"));
+        }
     };
     if host.is_empty() || guest.is_empty() {
         return Err(Failure::with_hint(2, format!("--dir {text}"), "it is written HOST::GUEST or HOST::GUEST::ro"));

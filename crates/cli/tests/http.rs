@@ -31,7 +31,8 @@ async fn both_generations_answer() {
 }
 
 /// A body that is written while the answer is read.
-fn channel_body() -> (mpsc::Sender<Frame<Bytes>>, StreamBody<impl futures_core::Stream<Item = Result<Frame<Bytes>, Infallible>>>) {
+fn channel_body()
+-> (mpsc::Sender<Frame<Bytes>>, StreamBody<impl futures_core::Stream<Item = Result<Frame<Bytes>, Infallible>>>) {
     let (sender, mut frames) = mpsc::channel::<Frame<Bytes>>(4);
     let stream = futures_util::stream::poll_fn(move |cx| frames.poll_recv(cx).map(|frame| frame.map(Ok)));
     (sender, StreamBody::new(stream))
@@ -43,7 +44,8 @@ async fn bodies_stream_both_ways_with_trailers() {
         let server = Server::serve(name, &[]);
         let mut sender = server.connect_h2().await;
         let (body, stream) = channel_body();
-        let request = Request::post(format!("http://{}/", server.address)).header("x-kept", "yes").header("dropped", "no");
+        let request =
+            Request::post(format!("http://{}/", server.address)).header("x-kept", "yes").header("dropped", "no");
         let answer = tokio::spawn(sender.send_request(request.body(stream).unwrap()));
         body.send(Frame::data(Bytes::from_static(b"first"))).await.unwrap();
         let response = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap().unwrap();
@@ -209,7 +211,8 @@ async fn tls_serves_both_protocols() {
         let request = request.body(Full::<Bytes>::default()).unwrap();
         let io = TokioIo::new(stream);
         let status = if protocol == "h2" {
-            let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
             tokio::spawn(connection);
             sender.send_request(request).await.unwrap().status()
         } else {
@@ -235,7 +238,7 @@ async fn under_way(server: &Server) -> (mpsc::Sender<Frame<Bytes>>, hyper::body:
     (body, incoming)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_first_signal_drains() {
     for signal in ["-INT", "-TERM"] {
         let mut server = Server::serve("echo-p3", &[]);

@@ -99,9 +99,7 @@ impl Fuser {
                 (_, Some((name, kind))) => self.graph.import(name.clone(), *kind).map_err(|error| chain(&error))?,
                 (_, None) => continue,
             };
-            self.graph
-                .set_instantiation_argument(instance, &import.import, argument)
-                .map_err(|error| chain(&error))?;
+            self.graph.set_instantiation_argument(instance, &import.import, argument).map_err(|error| chain(&error))?;
         }
         self.instances.insert(name.clone(), instance);
         Ok(())

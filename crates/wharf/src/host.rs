@@ -212,7 +212,9 @@ pub enum HostError {
         interface: String,
     },
     /// A plugin's interface has no name of an interface.
-    #[error("the plugin `{plugin}` provides `{interface}`, which is not of the form `namespace:package/interface@version`")]
+    #[error(
+        "the plugin `{plugin}` provides `{interface}`, which is not of the form `namespace:package/interface@version`"
+    )]
     Name {
         /// The plugin.
         plugin: &'static str,
@@ -461,7 +463,11 @@ impl HostApi for Host {
         let _taken = Reservation { host: &self.0, id: id.to_owned(), kept: false };
         futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.detach(&running))).await;
         if tokio::time::timeout(self.0.drain, running.calls.drained()).await.is_err() {
-            tracing::warn!(workload = id, calls = running.calls.count(), "calls were still under way when the time was up");
+            tracing::warn!(
+                workload = id,
+                calls = running.calls.count(),
+                "calls were still under way when the time was up"
+            );
         }
         Ok(running.status(State::Stopped))
     }

@@ -21,9 +21,9 @@ pub use plugin::{Binding, Link, Plugin, PluginError, Trigger, TriggerError};
 pub use pool::Entry;
 pub use wasi::stdio::Stdio;
 
-/// What a workload is: its manifest, its types, and how its imports are resolved.
-pub use workload;
 /// The engine, in the version that Wharf is built on.
 pub use wasmtime;
 /// The engine's WASI, in the version that Wharf is built on.
 pub use wasmtime_wasi;
+/// What a workload is: its manifest, its types, and how its imports are resolved.
+pub use workload;

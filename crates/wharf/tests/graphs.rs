@@ -62,7 +62,8 @@ fn every_graph_becomes_what_is_expected() {
         let mut fused = String::new();
         if plan.runs() {
             for unit in plan.resolution.units.iter().filter(|unit| unit.components.len() > 1) {
-                let one = fuse(unit, &plan.resolution, &plan.loaded.bytes).unwrap_or_else(|e| panic!("{}: {e}", case.display()));
+                let one = fuse(unit, &plan.resolution, &plan.loaded.bytes)
+                    .unwrap_or_else(|e| panic!("{}: {e}", case.display()));
                 writeln!(fused, ";; unit of {}", unit.entry).unwrap();
                 for (name, scoped) in &one.scoped {
                     writeln!(fused, ";; {name} is {} of {}", scoped.import, one.components[scoped.slot]).unwrap();

@@ -78,11 +78,7 @@ impl ComponentType {
     fn new(world: WorldId, types: Types) -> Self {
         let externs = |items: &mut dyn Iterator<Item = (&String, &ItemKind)>| {
             items
-                .map(|(name, kind)| Extern {
-                    name: name.clone(),
-                    interface: InterfaceName::parse(name),
-                    kind: *kind,
-                })
+                .map(|(name, kind)| Extern { name: name.clone(), interface: InterfaceName::parse(name), kind: *kind })
                 .collect()
         };
         let imports = externs(&mut types[world].imports.iter());

@@ -118,7 +118,10 @@ fn failed(problems: Vec<ManifestProblem>) -> Parsed {
 }
 
 fn too_large(bytes: usize) -> ManifestProblem {
-    ManifestProblem::syntax(Position::START, format!("a manifest of {bytes} bytes; the most that is read is {MAX_BYTES}"))
+    ManifestProblem::syntax(
+        Position::START,
+        format!("a manifest of {bytes} bytes; the most that is read is {MAX_BYTES}"),
+    )
 }
 
 fn workload(tree: &Node, to: &mut Gathered) -> Option<Workload> {

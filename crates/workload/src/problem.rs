@@ -162,7 +162,9 @@ pub enum Problem {
         component: Name,
     },
     /// A setting that only counts on an entry component.
-    #[error("`{key}` of `{component}` has no effect: it counts for a whole unit, on the component that a trigger calls")]
+    #[error(
+        "`{key}` of `{component}` has no effect: it counts for a whole unit, on the component that a trigger calls"
+    )]
     NoEffect {
         /// The component.
         component: Name,
@@ -273,7 +275,9 @@ impl Problem {
                 Some(NearMiss::Type { .. }) => "build both sides against one definition of the interface".into(),
                 Some(NearMiss::Name { .. }) => "is this the interface that was meant?".into(),
                 Some(NearMiss::Scoped { .. }) => "grant the component what it needs under its own name".into(),
-                _ => format!("add a component that exports `{import}`, or run on a host with a plugin that provides it"),
+                _ => {
+                    format!("add a component that exports `{import}`, or run on a host with a plugin that provides it")
+                }
             },
             Self::Ambiguous { component, import, candidates } => {
                 let to = candidates.first().map_or("", Name::as_str);
@@ -281,14 +285,19 @@ impl Problem {
             }
             Self::TypeMismatch { .. } => "build both sides against one definition of the interface".into(),
             Self::Cycle { .. } => "move what both sides need into a component of its own".into(),
-            Self::LinkUnknownComponent { nearest, .. } | Self::TriggerUnknownComponent { nearest, .. } => nearest
-                .as_ref()
-                .map_or_else(|| "add the component, or name one that is there".into(), |n| format!("did you mean `{n}`?")),
+            Self::LinkUnknownComponent { nearest, .. } | Self::TriggerUnknownComponent { nearest, .. } => {
+                nearest.as_ref().map_or_else(
+                    || "add the component, or name one that is there".into(),
+                    |n| format!("did you mean `{n}`?"),
+                )
+            }
             Self::LinkUnknownImport { .. } => "name one of its imports, with or without the version".into(),
             Self::LinkUnknownExport { .. } => "link to a component that exports it".into(),
             Self::LinkToItself { .. } => "link it to another component, or take the link away".into(),
             Self::LinkTwice { .. } => "keep one of them".into(),
-            Self::TriggerWithoutExport { wanted, .. } => format!("point the trigger at a component that exports {wanted}"),
+            Self::TriggerWithoutExport { wanted, .. } => {
+                format!("point the trigger at a component that exports {wanted}")
+            }
             Self::SharedGrant { resource, .. } => {
                 format!("let one component keep what it opened through `{resource}` and offer functions over it")
             }

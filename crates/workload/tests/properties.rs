@@ -16,9 +16,47 @@ fn formats() -> impl Strategy<Value = Format> {
 /// Text made of the pieces that manifests are made of: far more of it parses than of random characters.
 fn manifest_like() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
-        "name", "components", "web", "source", "=", ":", "\"", "'", "[", "]", "[[", "]]", "{", "}", ",", ".", "\n", " ",
-        "  ", "- ", "links", "triggers", "http", "path", "/...", "volumes", "limits", "memory", "1GiB", "true", "1", "#",
-        "\"web.wasm\"", "name = \"a\"\n", "[components.a]\nsource = \"a\"\n", "\u{e9}", "\t", "&a", "*a", "---\n", "null",
+        "name",
+        "components",
+        "web",
+        "source",
+        "=",
+        ":",
+        "\"",
+        "'",
+        "[",
+        "]",
+        "[[",
+        "]]",
+        "{",
+        "}",
+        ",",
+        ".",
+        "\n",
+        " ",
+        "  ",
+        "- ",
+        "links",
+        "triggers",
+        "http",
+        "path",
+        "/...",
+        "volumes",
+        "limits",
+        "memory",
+        "1GiB",
+        "true",
+        "1",
+        "#",
+        "\"web.wasm\"",
+        "name = \"a\"\n",
+        "[components.a]\nsource = \"a\"\n",
+        "\u{e9}",
+        "\t",
+        "&a",
+        "*a",
+        "---\n",
+        "null",
     ]);
     prop::collection::vec(pieces, 0..60).prop_map(|pieces| pieces.concat())
 }
@@ -87,9 +125,7 @@ fn name(n: usize) -> Name {
 }
 
 fn graphs() -> impl Strategy<Value = Vec<BTreeSet<usize>>> {
-    (1_usize..8).prop_flat_map(|size| {
-        prop::collection::vec(prop::collection::btree_set(0..size + 1, 0..4), size)
-    })
+    (1_usize..8).prop_flat_map(|size| prop::collection::vec(prop::collection::btree_set(0..size + 1, 0..4), size))
 }
 
 proptest! {

@@ -29,7 +29,9 @@ fn choose<'u>(units: &'u [Unit], wanted: Option<&str>) -> Result<&'u Unit, Failu
     let names = || units.iter().map(|unit| unit.entry.to_string()).collect::<Vec<_>>().join(", ");
     match (wanted, units) {
         (None, [only]) => Ok(only),
-        (None, _) => Err(Failure::with_hint(2, format!("this workload has several units: {}", names()), "choose with --unit")),
+        (None, _) => {
+            Err(Failure::with_hint(2, format!("this workload has several units: {}", names()), "choose with --unit"))
+        }
         (Some(wanted), units) => units
             .iter()
             .find(|unit| Name::as_str(&unit.entry) == wanted)

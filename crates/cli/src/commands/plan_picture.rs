@@ -58,7 +58,8 @@ pub(crate) fn mermaid(plan: &Plan) -> String {
 }
 
 pub(crate) fn dot(plan: &Plan) -> String {
-    let mut text = "digraph workload {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n".to_owned();
+    let mut text =
+        "digraph workload {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n".to_owned();
     for name in plan.resolution.components.keys() {
         let bold = if is_entry(plan, name.as_str()) { " [penwidth=2]" } else { "" };
         writeln!(text, "  \"{name}\"{bold};").ok();
@@ -92,7 +93,8 @@ pub(crate) fn svg(plan: &Plan) -> String {
     }
     let columns = filled.keys().max().map_or(1, |last| last + 1);
     let rows = filled.values().max().copied().unwrap_or(1);
-    let (width, height) = (2 * MARGIN + columns * (WIDTH + GAP_X) - GAP_X, 2 * MARGIN + rows * (HEIGHT + GAP_Y) - GAP_Y);
+    let (width, height) =
+        (2 * MARGIN + columns * (WIDTH + GAP_X) - GAP_X, 2 * MARGIN + rows * (HEIGHT + GAP_Y) - GAP_Y);
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
@@ -111,7 +113,12 @@ pub(crate) fn svg(plan: &Plan) -> String {
             text,
             "<path d=\"M{} {}C{middle} {} {middle} {} {} {}\" fill=\"none\" stroke=\"#667\" marker-end=\"url(#a)\"/>\n\
              <text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\" fill=\"#445\" font-size=\"11\">{}</text>",
-            start.0, start.1, start.1, end.1, end.0, end.1,
+            start.0,
+            start.1,
+            start.1,
+            end.1,
+            end.0,
+            end.1,
             usize::midpoint(start.1, end.1).saturating_sub(5),
             escape(&label(edge, sibling)),
         )

@@ -135,12 +135,7 @@ fn view(ctx: &mut Ctx) -> WasiHttpCtxView<'_> {
     Http::view(ctx.scope(slot))
 }
 
-async fn drive_p2(
-    guest: Arc<Guest>,
-    request: Request<WasiBody>,
-    tls: bool,
-    answer: Answer,
-) -> wasmtime::Result<()> {
+async fn drive_p2(guest: Arc<Guest>, request: Request<WasiBody>, tls: bool, answer: Answer) -> wasmtime::Result<()> {
     let Handler::P2(pre) = &guest.handler else { return Ok(()) };
     let mut store = guest.entry.store();
     let scheme = if tls { Scheme::Https } else { Scheme::Http };

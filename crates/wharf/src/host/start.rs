@@ -163,9 +163,7 @@ fn grant(
     let wasi = Grants::open(name, component, host.stdio, folder)?;
     let mut bindings = Vec::new();
     for plugin in &host.plugins {
-        let uses = |provider: &workload::Provider| {
-            matches!(provider, workload::Provider::Plugin { plugin: name, .. } if name == plugin.name())
-        };
+        let uses = |provider: &workload::Provider| matches!(provider, workload::Provider::Plugin { plugin: name, .. } if name == plugin.name());
         if !plan.resolution.components[name].iter().any(|import| uses(&import.provider)) {
             continue;
         }

@@ -39,7 +39,10 @@ impl Network {
     /// Gives a context what the rules allow.
     pub(super) fn open(self: &Arc<Self>, builder: &mut WasiCtxBuilder) {
         let any = |protocol| self.rules.iter().any(|rule| rule.protocol.is_none_or(|p| p == protocol));
-        builder.allow_tcp(any(Protocol::Tcp)).allow_udp(any(Protocol::Udp)).allow_ip_name_lookup(!self.rules.is_empty());
+        builder
+            .allow_tcp(any(Protocol::Tcp))
+            .allow_udp(any(Protocol::Udp))
+            .allow_ip_name_lookup(!self.rules.is_empty());
         let network = self.clone();
         builder.socket_addr_check(move |address, how| {
             let allowed = network.allows(address, how);

@@ -84,59 +84,293 @@ impl wasmtime::component::HasData for HasTable {
 use wasmtime_wasi::p2::bindings::io;
 
 static ROWS_P2: &[Row] = &[
-    row!(P2, "wasi:io/error", shared, "describes an error that somebody was given", shared!(io::error, HasTable, table)),
+    row!(
+        P2,
+        "wasi:io/error",
+        shared,
+        "describes an error that somebody was given",
+        shared!(io::error, HasTable, table)
+    ),
     row!(P2, "wasi:io/poll", shared, "waits on handles that somebody opened", shared!(io::poll, HasTable, table)),
-    row!(P2, "wasi:io/streams", shared, "reads and writes streams that somebody opened", shared!(io::streams, HasTable, table)),
-    row!(P2, "wasi:clocks/wall-clock", shared, "the time is no secret", shared!(p2::clocks::wall_clock, WasiClocks, Ctx::clocks)),
-    row!(P2, "wasi:clocks/monotonic-clock", shared, "the time is no secret", shared!(p2::clocks::monotonic_clock, WasiClocks, Ctx::clocks)),
-    row!(P2, "wasi:random/random", shared, "random bytes say nothing of the host", shared!(p2::random::random, WasiRandom, Ctx::random)),
-    row!(P2, "wasi:random/insecure", shared, "random bytes say nothing of the host", shared!(p2::random::insecure, WasiRandom, Ctx::random)),
-    row!(P2, "wasi:random/insecure-seed", shared, "random bytes say nothing of the host", shared!(p2::random::insecure_seed, WasiRandom, Ctx::random)),
-    row!(P2, "wasi:cli/environment", grant, "variables and arguments may hold secrets", grant!(p2::cli::environment, HasEnvironment, Environment)),
+    row!(
+        P2,
+        "wasi:io/streams",
+        shared,
+        "reads and writes streams that somebody opened",
+        shared!(io::streams, HasTable, table)
+    ),
+    row!(
+        P2,
+        "wasi:clocks/wall-clock",
+        shared,
+        "the time is no secret",
+        shared!(p2::clocks::wall_clock, WasiClocks, Ctx::clocks)
+    ),
+    row!(
+        P2,
+        "wasi:clocks/monotonic-clock",
+        shared,
+        "the time is no secret",
+        shared!(p2::clocks::monotonic_clock, WasiClocks, Ctx::clocks)
+    ),
+    row!(
+        P2,
+        "wasi:random/random",
+        shared,
+        "random bytes say nothing of the host",
+        shared!(p2::random::random, WasiRandom, Ctx::random)
+    ),
+    row!(
+        P2,
+        "wasi:random/insecure",
+        shared,
+        "random bytes say nothing of the host",
+        shared!(p2::random::insecure, WasiRandom, Ctx::random)
+    ),
+    row!(
+        P2,
+        "wasi:random/insecure-seed",
+        shared,
+        "random bytes say nothing of the host",
+        shared!(p2::random::insecure_seed, WasiRandom, Ctx::random)
+    ),
+    row!(
+        P2,
+        "wasi:cli/environment",
+        grant,
+        "variables and arguments may hold secrets",
+        grant!(p2::cli::environment, HasEnvironment, Environment)
+    ),
     row!(P2, "wasi:cli/exit", grant, "ends the call in the name of one component", grant!(p2::cli::exit, WasiCli, Cli)),
-    row!(P2, "wasi:cli/stdin", grant, "opens the input that a component was given", grant!(p2::cli::stdin, WasiCli, Cli)),
-    row!(P2, "wasi:cli/stdout", grant, "output goes out under the component's name", grant!(p2::cli::stdout, WasiCli, Cli)),
-    row!(P2, "wasi:cli/stderr", grant, "output goes out under the component's name", grant!(p2::cli::stderr, WasiCli, Cli)),
+    row!(
+        P2,
+        "wasi:cli/stdin",
+        grant,
+        "opens the input that a component was given",
+        grant!(p2::cli::stdin, WasiCli, Cli)
+    ),
+    row!(
+        P2,
+        "wasi:cli/stdout",
+        grant,
+        "output goes out under the component's name",
+        grant!(p2::cli::stdout, WasiCli, Cli)
+    ),
+    row!(
+        P2,
+        "wasi:cli/stderr",
+        grant,
+        "output goes out under the component's name",
+        grant!(p2::cli::stderr, WasiCli, Cli)
+    ),
     row!(P2, "wasi:cli/terminal-input", shared, "a handle's type", grant!(p2::cli::terminal_input, WasiCli, Cli)),
     row!(P2, "wasi:cli/terminal-output", shared, "a handle's type", grant!(p2::cli::terminal_output, WasiCli, Cli)),
-    row!(P2, "wasi:cli/terminal-stdin", grant, "tells of the input that a component was given", grant!(p2::cli::terminal_stdin, WasiCli, Cli)),
-    row!(P2, "wasi:cli/terminal-stdout", grant, "tells of the output that a component was given", grant!(p2::cli::terminal_stdout, WasiCli, Cli)),
-    row!(P2, "wasi:cli/terminal-stderr", grant, "tells of the output that a component was given", grant!(p2::cli::terminal_stderr, WasiCli, Cli)),
-    row!(P2, "wasi:filesystem/types", shared, "works on descriptors below a volume that somebody opened", shared!(p2::filesystem::types, WasiFilesystem, Ctx::filesystem)),
-    row!(P2, "wasi:filesystem/preopens", grant, "opens the volumes", grant!(p2::filesystem::preopens, WasiFilesystem, grants::Volumes)),
-    row!(P2, "wasi:sockets/network", shared, "a handle's type; who may reach what was settled when it was opened", |link| {
-        use p2::sockets::network;
-        let options = network::LinkOptions::default();
-        network::add_to_linker_instance::<Ctx, WasiSockets>(&mut link.instance()?, &options, Ctx::sockets)
-    }),
-    row!(P2, "wasi:sockets/instance-network", grant, "opens the network, with the component's `hosts`", grant!(p2::sockets::instance_network, WasiSockets, Sockets)),
-    row!(P2, "wasi:sockets/ip-name-lookup", grant, "looks names up, those of the component's `hosts`", grant!(p2::sockets::ip_name_lookup, HasLookup, Lookup)),
-    row!(P2, "wasi:sockets/tcp", shared, "works on sockets that somebody opened", shared!(p2::sockets::tcp, WasiSockets, Ctx::sockets)),
-    row!(P2, "wasi:sockets/tcp-create-socket", grant, "opens a socket", grant!(p2::sockets::tcp_create_socket, WasiSockets, Sockets)),
-    row!(P2, "wasi:sockets/udp", shared, "works on sockets that somebody opened", shared!(p2::sockets::udp, WasiSockets, Ctx::sockets)),
-    row!(P2, "wasi:sockets/udp-create-socket", grant, "opens a socket", grant!(p2::sockets::udp_create_socket, WasiSockets, Sockets)),
+    row!(
+        P2,
+        "wasi:cli/terminal-stdin",
+        grant,
+        "tells of the input that a component was given",
+        grant!(p2::cli::terminal_stdin, WasiCli, Cli)
+    ),
+    row!(
+        P2,
+        "wasi:cli/terminal-stdout",
+        grant,
+        "tells of the output that a component was given",
+        grant!(p2::cli::terminal_stdout, WasiCli, Cli)
+    ),
+    row!(
+        P2,
+        "wasi:cli/terminal-stderr",
+        grant,
+        "tells of the output that a component was given",
+        grant!(p2::cli::terminal_stderr, WasiCli, Cli)
+    ),
+    row!(
+        P2,
+        "wasi:filesystem/types",
+        shared,
+        "works on descriptors below a volume that somebody opened",
+        shared!(p2::filesystem::types, WasiFilesystem, Ctx::filesystem)
+    ),
+    row!(
+        P2,
+        "wasi:filesystem/preopens",
+        grant,
+        "opens the volumes",
+        grant!(p2::filesystem::preopens, WasiFilesystem, grants::Volumes)
+    ),
+    row!(
+        P2,
+        "wasi:sockets/network",
+        shared,
+        "a handle's type; who may reach what was settled when it was opened",
+        |link| {
+            use p2::sockets::network;
+            let options = network::LinkOptions::default();
+            network::add_to_linker_instance::<Ctx, WasiSockets>(&mut link.instance()?, &options, Ctx::sockets)
+        }
+    ),
+    row!(
+        P2,
+        "wasi:sockets/instance-network",
+        grant,
+        "opens the network, with the component's `hosts`",
+        grant!(p2::sockets::instance_network, WasiSockets, Sockets)
+    ),
+    row!(
+        P2,
+        "wasi:sockets/ip-name-lookup",
+        grant,
+        "looks names up, those of the component's `hosts`",
+        grant!(p2::sockets::ip_name_lookup, HasLookup, Lookup)
+    ),
+    row!(
+        P2,
+        "wasi:sockets/tcp",
+        shared,
+        "works on sockets that somebody opened",
+        shared!(p2::sockets::tcp, WasiSockets, Ctx::sockets)
+    ),
+    row!(
+        P2,
+        "wasi:sockets/tcp-create-socket",
+        grant,
+        "opens a socket",
+        grant!(p2::sockets::tcp_create_socket, WasiSockets, Sockets)
+    ),
+    row!(
+        P2,
+        "wasi:sockets/udp",
+        shared,
+        "works on sockets that somebody opened",
+        shared!(p2::sockets::udp, WasiSockets, Ctx::sockets)
+    ),
+    row!(
+        P2,
+        "wasi:sockets/udp-create-socket",
+        grant,
+        "opens a socket",
+        grant!(p2::sockets::udp_create_socket, WasiSockets, Sockets)
+    ),
 ];
 
 static ROWS_P3: &[Row] = &[
     row!(P3, "wasi:clocks/types", shared, "types alone", shared!(p3::clocks::types, WasiClocks, Ctx::clocks)),
-    row!(P3, "wasi:clocks/system-clock", shared, "the time is no secret", shared!(p3::clocks::system_clock, WasiClocks, Ctx::clocks)),
-    row!(P3, "wasi:clocks/monotonic-clock", shared, "the time is no secret", shared!(p3::clocks::monotonic_clock, WasiClocks, Ctx::clocks)),
-    row!(P3, "wasi:random/random", shared, "random bytes say nothing of the host", shared!(p3::random::random, WasiRandom, Ctx::random)),
-    row!(P3, "wasi:random/insecure", shared, "random bytes say nothing of the host", shared!(p3::random::insecure, WasiRandom, Ctx::random)),
-    row!(P3, "wasi:random/insecure-seed", shared, "random bytes say nothing of the host", shared!(p3::random::insecure_seed, WasiRandom, Ctx::random)),
+    row!(
+        P3,
+        "wasi:clocks/system-clock",
+        shared,
+        "the time is no secret",
+        shared!(p3::clocks::system_clock, WasiClocks, Ctx::clocks)
+    ),
+    row!(
+        P3,
+        "wasi:clocks/monotonic-clock",
+        shared,
+        "the time is no secret",
+        shared!(p3::clocks::monotonic_clock, WasiClocks, Ctx::clocks)
+    ),
+    row!(
+        P3,
+        "wasi:random/random",
+        shared,
+        "random bytes say nothing of the host",
+        shared!(p3::random::random, WasiRandom, Ctx::random)
+    ),
+    row!(
+        P3,
+        "wasi:random/insecure",
+        shared,
+        "random bytes say nothing of the host",
+        shared!(p3::random::insecure, WasiRandom, Ctx::random)
+    ),
+    row!(
+        P3,
+        "wasi:random/insecure-seed",
+        shared,
+        "random bytes say nothing of the host",
+        shared!(p3::random::insecure_seed, WasiRandom, Ctx::random)
+    ),
     row!(P3, "wasi:cli/types", shared, "types alone", |_| Ok(())),
-    row!(P3, "wasi:cli/environment", grant, "variables and arguments may hold secrets", grant!(p3::cli::environment, HasEnvironment, Environment)),
+    row!(
+        P3,
+        "wasi:cli/environment",
+        grant,
+        "variables and arguments may hold secrets",
+        grant!(p3::cli::environment, HasEnvironment, Environment)
+    ),
     row!(P3, "wasi:cli/exit", grant, "ends the call in the name of one component", grant!(p3::cli::exit, WasiCli, Cli)),
-    row!(P3, "wasi:cli/stdin", grant, "opens the input that a component was given", grant!(p3::cli::stdin, WasiCli, Cli)),
-    row!(P3, "wasi:cli/stdout", grant, "output goes out under the component's name", grant!(p3::cli::stdout, WasiCli, Cli)),
-    row!(P3, "wasi:cli/stderr", grant, "output goes out under the component's name", grant!(p3::cli::stderr, WasiCli, Cli)),
+    row!(
+        P3,
+        "wasi:cli/stdin",
+        grant,
+        "opens the input that a component was given",
+        grant!(p3::cli::stdin, WasiCli, Cli)
+    ),
+    row!(
+        P3,
+        "wasi:cli/stdout",
+        grant,
+        "output goes out under the component's name",
+        grant!(p3::cli::stdout, WasiCli, Cli)
+    ),
+    row!(
+        P3,
+        "wasi:cli/stderr",
+        grant,
+        "output goes out under the component's name",
+        grant!(p3::cli::stderr, WasiCli, Cli)
+    ),
     row!(P3, "wasi:cli/terminal-input", shared, "a handle's type", grant!(p3::cli::terminal_input, WasiCli, Cli)),
     row!(P3, "wasi:cli/terminal-output", shared, "a handle's type", grant!(p3::cli::terminal_output, WasiCli, Cli)),
-    row!(P3, "wasi:cli/terminal-stdin", grant, "tells of the input that a component was given", grant!(p3::cli::terminal_stdin, WasiCli, Cli)),
-    row!(P3, "wasi:cli/terminal-stdout", grant, "tells of the output that a component was given", grant!(p3::cli::terminal_stdout, WasiCli, Cli)),
-    row!(P3, "wasi:cli/terminal-stderr", grant, "tells of the output that a component was given", grant!(p3::cli::terminal_stderr, WasiCli, Cli)),
-    row!(P3, "wasi:filesystem/types", shared, "works on descriptors below a volume that somebody opened", shared!(p3::filesystem::types, WasiFilesystem, Ctx::filesystem)),
-    row!(P3, "wasi:filesystem/preopens", grant, "opens the volumes", grant!(p3::filesystem::preopens, WasiFilesystem, grants::Volumes)),
-    row!(P3, "wasi:sockets/types", grant, "a socket is made by a static function of its type", grant!(p3::sockets::types, WasiSockets, Sockets)),
-    row!(P3, "wasi:sockets/ip-name-lookup", grant, "looks names up, those of the component's `hosts`", grant!(p3::sockets::ip_name_lookup, HasLookup, Lookup)),
+    row!(
+        P3,
+        "wasi:cli/terminal-stdin",
+        grant,
+        "tells of the input that a component was given",
+        grant!(p3::cli::terminal_stdin, WasiCli, Cli)
+    ),
+    row!(
+        P3,
+        "wasi:cli/terminal-stdout",
+        grant,
+        "tells of the output that a component was given",
+        grant!(p3::cli::terminal_stdout, WasiCli, Cli)
+    ),
+    row!(
+        P3,
+        "wasi:cli/terminal-stderr",
+        grant,
+        "tells of the output that a component was given",
+        grant!(p3::cli::terminal_stderr, WasiCli, Cli)
+    ),
+    row!(
+        P3,
+        "wasi:filesystem/types",
+        shared,
+        "works on descriptors below a volume that somebody opened",
+        shared!(p3::filesystem::types, WasiFilesystem, Ctx::filesystem)
+    ),
+    row!(
+        P3,
+        "wasi:filesystem/preopens",
+        grant,
+        "opens the volumes",
+        grant!(p3::filesystem::preopens, WasiFilesystem, grants::Volumes)
+    ),
+    row!(
+        P3,
+        "wasi:sockets/types",
+        grant,
+        "a socket is made by a static function of its type",
+        grant!(p3::sockets::types, WasiSockets, Sockets)
+    ),
+    row!(
+        P3,
+        "wasi:sockets/ip-name-lookup",
+        grant,
+        "looks names up, those of the component's `hosts`",
+        grant!(p3::sockets::ip_name_lookup, HasLookup, Lookup)
+    ),
 ];

@@ -259,8 +259,17 @@ mod tests {
     #[test]
     fn a_rule_prints_as_it_parses() {
         for text in [
-            "*", "*:80", "example.com", "https://example.com", "https://example.com:8443", "*.example.com:443",
-            "10.0.0.0/8", "tcp://127.0.0.1:5432", "[::1]:53", "fd00::/8", "udp://[::1]:53",
+            "*",
+            "*:80",
+            "example.com",
+            "https://example.com",
+            "https://example.com:8443",
+            "*.example.com:443",
+            "10.0.0.0/8",
+            "tcp://127.0.0.1:5432",
+            "[::1]:53",
+            "fd00::/8",
+            "udp://[::1]:53",
         ] {
             assert_eq!(rule(text).to_string(), text);
             assert_eq!(rule(&rule(text).to_string()), rule(text));
@@ -270,8 +279,22 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused() {
         for text in [
-            "", "ftp://a", "a:0", "a:70000", "a:x", "a b", "*.", "a..b", "2130706433", "0x7f.1", "127.1", "a/b",
-            "https://a/b/c", "*.*.a", "a*", "http://",
+            "",
+            "ftp://a",
+            "a:0",
+            "a:70000",
+            "a:x",
+            "a b",
+            "*.",
+            "a..b",
+            "2130706433",
+            "0x7f.1",
+            "127.1",
+            "a/b",
+            "https://a/b/c",
+            "*.*.a",
+            "a*",
+            "http://",
         ] {
             assert!(text.parse::<HostRule>().is_err(), "{text}");
         }

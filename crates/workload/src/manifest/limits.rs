@@ -142,7 +142,10 @@ impl Decode for Millis {
         };
         let millis = time.and_then(|t| u64::try_from(t.as_millis()).ok()).filter(|m| *m > 0);
         if millis.is_none() {
-            to.bad(node.at, format!("`{path}` takes a time with its unit, such as \"100ms\" or \"2s\", of 1ms or more"));
+            to.bad(
+                node.at,
+                format!("`{path}` takes a time with its unit, such as \"100ms\" or \"2s\", of 1ms or more"),
+            );
         }
         millis.map(Self)
     }

@@ -46,9 +46,7 @@ fn node(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Node {
     let at = lines.position(value.span().start);
     let value = match value.get_ref() {
         DeValue::String(s) => Value::String(s.to_string()),
-        DeValue::Integer(i) => {
-            i64::from_str_radix(i.as_str(), i.radix()).map_or(Value::Float, Value::Integer)
-        }
+        DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix()).map_or(Value::Float, Value::Integer),
         DeValue::Float(_) => Value::Float,
         DeValue::Boolean(b) => Value::Bool(*b),
         DeValue::Datetime(_) => Value::Date,

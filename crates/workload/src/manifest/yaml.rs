@@ -139,7 +139,10 @@ fn scalar(text: &str, style: ScalarStyle, tagged: bool) -> Value {
         "false" | "False" | "FALSE" => Value::Bool(false),
         _ => match text.parse::<i64>() {
             Ok(number) => Value::Integer(number),
-            Err(_) if text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) && text.parse::<f64>().is_ok() => {
+            Err(_)
+                if text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
+                    && text.parse::<f64>().is_ok() =>
+            {
                 Value::Float
             }
             Err(_) => Value::String(text.to_owned()),

@@ -48,8 +48,17 @@ fn entries(workload: &Workload, types: &ComponentTypes, graph: &Graph<'_>, probl
     let http = workload.triggers.http.iter().map(|t| &t.component).enumerate();
     let command = workload.triggers.command.iter().map(|t| &t.component).enumerate();
     let called = http
-        .map(|(i, name)| (format!("triggers.http.{i}"), name, HTTP, &["wasi:http/incoming-handler@0.2.0", "wasi:http/handler@0.3.0"][..]))
-        .chain(command.map(|(i, name)| (format!("triggers.command.{i}"), name, RUN, &["wasi:cli/run@0.2.0", "wasi:cli/run@0.3.0"][..])));
+        .map(|(i, name)| {
+            (
+                format!("triggers.http.{i}"),
+                name,
+                HTTP,
+                &["wasi:http/incoming-handler@0.2.0", "wasi:http/handler@0.3.0"][..],
+            )
+        })
+        .chain(command.map(|(i, name)| {
+            (format!("triggers.command.{i}"), name, RUN, &["wasi:cli/run@0.2.0", "wasi:cli/run@0.3.0"][..])
+        }));
     for (trigger, name, wanted, interfaces) in called {
         let Some(component) = types.get(name) else {
             // A component that is declared but could not be read has its own problem already.

@@ -1,4 +1,4 @@
-//! A command through WASI 0.3: prints its arguments; fails when there are none.
+//! A command through WASI 0.3: prints its arguments; fails when there are none; `exit N` exits with N.
 
 wasip3::cli::command::export!(Command);
 
@@ -9,6 +9,9 @@ impl wasip3::exports::cli::run::Guest for Command {
         let args = wasip3::cli::environment::get_arguments();
         if args.len() < 2 {
             return Err(());
+        }
+        if args[1] == "exit" {
+            wasip3::cli::exit::exit_with_code(args[2].parse().unwrap());
         }
         let (mut out, contents) = wasip3::wit_stream::new();
         let done = wasip3::cli::stdout::write_via_stream(contents);

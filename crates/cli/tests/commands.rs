@@ -1,0 +1,199 @@
+//! What a person at the command line sees.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+
+use support::{guest, manifest, root, run, stderr, stdout, wharf};
+
+fn path(name: &str) -> String {
+    guest(name).display().to_string()
+}
+
+#[test]
+fn run_gives_a_command_its_arguments_and_its_exit_code() {
+    let command = path("command-p2");
+    assert_eq!(stdout(&run(&["run", &command, "args", "--flag", "x y"])), "--flag x y\n");
+    assert_eq!(stdout(&run(&["run", &command, "--", "args", "a"])), "a\n");
+    // Rust's standard library can only say that it failed, not how, through WASI 0.2.
+    assert_eq!(run(&["run", &command, "exit", "7"]).status.code(), Some(1));
+    assert_eq!(run(&["run", &command, "exit", "0"]).status.code(), Some(0));
+    let trapped = run(&["run", &command, "abort"]);
+    assert_eq!(trapped.status.code(), Some(5), "{}", stderr(&trapped));
+    let third = path("command-p3");
+    assert_eq!(stdout(&run(&["run", &third, "hello", "there"])), "hello there\n");
+    assert_eq!(run(&["run", &third]).status.code(), Some(1));
+    assert_eq!(run(&["run", &third, "exit", "7"]).status.code(), Some(7));
+}
+
+#[test]
+fn run_gives_standard_input_and_nothing_that_was_not_granted() {
+    let command = path("command-p2");
+    let mut child = wharf();
+    let child = child.args(["run", &command, "upper"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"loud").unwrap();
+    assert_eq!(stdout(&child.wait_with_output().unwrap()), "LOUD");
+
+    assert_eq!(stdout(&run(&["run", &command, "env", "HOME"])), "unset\n");
+    assert_eq!(stdout(&run(&["run", "--env", "HOME=here", &command, "env", "HOME"])), "here\n");
+    let inherited = wharf().args(["run", "--inherit-env", &command, "env", "ONLY_HERE"]).env("ONLY_HERE", "1").output();
+    assert_eq!(stdout(&inherited.unwrap()), "1\n");
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("note"), "kept").unwrap();
+    let dir = format!("{}::/work", folder.path().display());
+    assert!(stdout(&run(&["run", &command, "cat", "/work/note"])).starts_with("refused"));
+    assert_eq!(stdout(&run(&["run", "--dir", &dir, &command, "cat", "/work/note"])), "kept");
+    assert_eq!(stdout(&run(&["run", "--dir", &dir, &command, "write", "/work/new", "x"])), "written\n");
+    let read_only = format!("{dir}::ro");
+    let refused = stdout(&run(&["run", "--dir", &read_only, &command, "write", "/work/newer", "x"]));
+    assert!(refused.starts_with("refused"), "{refused}");
+    assert!(!folder.path().join("newer").exists());
+}
+
+#[test]
+fn what_is_no_command_is_told_what_to_do() {
+    let refused = run(&["run", &path("hello-p2")]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(stderr(&refused).contains("`wharf serve`"), "{}", stderr(&refused));
+    let refused = run(&["serve", &path("command-p2"), "--listen", "127.0.0.1:0"]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(stderr(&refused).contains("does not export `wasi:http/incoming-handler@0.2`"), "{}", stderr(&refused));
+}
+
+#[test]
+fn plan_shows_the_guestbook_in_every_format() {
+    let guestbook = root().join("examples/guestbook").display().to_string();
+    let text = stdout(&run(&["plan", &guestbook]));
+    for line in [
+        "unit of front",
+        "guestbook:app/store@1.0.0 ← store",
+        "volume entries at /data (read-write)",
+        "granted: nothing",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(!text.contains('\u{1b}'), "no colours without a terminal");
+    let json: serde_json::Value =
+        serde_json::from_slice(&run(&["plan", &guestbook, "--format", "json"]).stdout).unwrap();
+    assert_eq!(json["runs"], true);
+    assert_eq!(json["resolution"]["units"][0]["entry"], "front");
+    assert_eq!(json["workload"]["components"]["store"]["volumes"][0]["access"], "read-write");
+    assert!(stdout(&run(&["plan", &guestbook, "--format", "mermaid"])).starts_with("flowchart LR\n"));
+    assert!(stdout(&run(&["plan", &guestbook, "--format", "dot"])).contains("\"front\" -> \"store\""));
+    let svg = stdout(&run(&["plan", &guestbook, "--format", "svg"]));
+    assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>") && svg.contains(">sanitiser<"), "{svg}");
+}
+
+#[test]
+fn plan_shows_problems_with_their_places_and_runs_nothing() {
+    let folder = manifest(&format!(
+        "name = \"broken\"\n[components.app]\nsource = \"{}\"\n[components.gone]\nsource = \"gone.wasm\"\n\
+         [[links]]\nfrom = \"app\"\nimport = \"wasi:http/handler\"\nto = \"nobody\"\n",
+        path("middleware-p3")
+    ));
+    let file = folder.path().join("wharf.toml");
+    let refused = run(&["plan", folder.path().to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(4));
+    let said = stderr(&refused);
+    assert!(said.contains(&format!("{}:5:1: error: the source of `gone`", file.display())), "{said}");
+    assert!(said.contains(&format!("{}:9:1: error: link 1 names `nobody`", file.display())), "{said}");
+    assert!(said.contains("nothing satisfies `wasi:http/handler@0.3.0`"), "{said}");
+    assert!(said.contains("3 errors"), "{said}");
+    let json = run(&["plan", folder.path().to_str().unwrap(), "--format", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["problems"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn inspect_tells_what_a_component_is() {
+    let text = stdout(&run(&["inspect", &path("front-p2")]));
+    for line in [
+        "wasi:config/store@0.2.0-rc.1 ← plugin config",
+        "wharf:fixture/inspect@0.1.0 ← a sibling must export it",
+        "(shared)",
+        "wasi:http/incoming-handler@0.2",
+        "processed-by",
+        "interface inspect {",
+    ] {
+        assert!(text.contains(line), "{line} is not in:\n{text}");
+    }
+    let json = run(&["inspect", &path("adder"), "--format", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["exports"][0], "wharf:fixture/math@0.1.0");
+    assert_eq!(json["imports"].as_array().unwrap().len(), 0);
+    assert!(json["digest"].as_str().unwrap().starts_with("sha256:"));
+}
+
+#[test]
+fn compose_writes_the_fused_component() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("guestbook.wasm");
+    let guestbook = root().join("examples/guestbook").display().to_string();
+    let composed = run(&["compose", &guestbook, "-o", out.to_str().unwrap()]);
+    assert!(composed.status.success(), "{}", stderr(&composed));
+    let text = stdout(&run(&["inspect", out.to_str().unwrap()]));
+    assert!(text.contains("store:wasi-filesystem/preopens@0.3.0"), "the grant is the store's alone: {text}");
+    assert!(!text.contains("guestbook:app/store"), "the link is inside: {text}");
+    let again = run(&["compose", &guestbook, "-o", "-"]);
+    assert_eq!(again.stdout, std::fs::read(&out).unwrap(), "the same input, the same bytes");
+}
+
+#[test]
+fn several_units_are_chosen_from() {
+    let folder = manifest(&format!(
+        "name = 'two'\n[components.a]\nsource = '{0}'\n[components.b]\nsource = '{0}'\n",
+        path("hello-p2")
+    ));
+    let (folder, out) = (folder.path().to_str().unwrap(), "-");
+    let refused = run(&["compose", folder, "-o", out]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("a, b"), "{}", stderr(&refused));
+    assert!(run(&["compose", folder, "-o", out, "--unit", "b"]).status.success());
+    assert_eq!(run(&["compose", folder, "-o", out, "--unit", "c"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_schema_is_json_and_completions_complete() {
+    let schema: serde_json::Value = serde_json::from_slice(&run(&["schema"]).stdout).unwrap();
+    assert!(schema["properties"]["components"].is_object());
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(stdout(&run(&["completions", shell])).contains("inspect"), "{shell}");
+    }
+    let help = stdout(&run(&["--help"]));
+    assert!(help.contains("Exit codes") && help.contains("wharf up examples/guestbook"), "{help}");
+    for verb in ["up", "serve", "run", "plan", "inspect", "compose"] {
+        assert!(stdout(&run(&[verb, "--help"])).contains("Example"), "{verb}");
+    }
+    assert_eq!(run(&["no-such-verb"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_cache_is_shown_and_cleared() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("compiled");
+    let with = |args: &[&str]| wharf().env("WHARF_CACHE", &cache).args(args).output().unwrap();
+    assert_eq!(Path::new(stdout(&with(&["cache", "path"])).trim()), cache);
+    assert_eq!(stdout(&with(&["cache", "size"])), "0\n");
+    assert!(with(&["run", &path("command-p2"), "args"]).status.success());
+    let size: u64 = stdout(&with(&["cache", "size"])).trim().parse().unwrap();
+    assert!(size > 10_000, "{size}");
+    assert!(with(&["cache", "clear"]).status.success());
+    assert_eq!(stdout(&with(&["cache", "size"])), "0\n");
+    assert!(with(&["--no-cache", "run", &path("command-p2"), "args"]).status.success());
+    assert_eq!(stdout(&with(&["cache", "size"])), "0\n");
+}
+
+#[test]
+fn a_taken_address_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = run(&["serve", &path("hello-p2"), "--listen", &address]);
+    assert_eq!(refused.status.code(), Some(6));
+    assert!(stderr(&refused).contains("--listen"), "{}", stderr(&refused));
+}

@@ -1,0 +1,125 @@
+//! Calls into running workloads, as a program that embeds Wharf makes them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::PathBuf;
+
+use wasmtime::component::Val;
+use wharf::call::CallError;
+use wharf::host::CallRefused;
+use wharf::workload::manifest::Component;
+use wharf::workload::{Name, Workload};
+use wharf::{Engine, Host, HostApi};
+
+fn guest(name: &str) -> Component {
+    let prebuilt = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../guests/prebuilt");
+    Component::from_path(prebuilt.join(format!("{name}.wasm")))
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+/// A host that runs a workload of these guests, called `w`.
+async fn run(guests: &[&str]) -> Host {
+    let host = Host::builder(Engine::builder().pooling(false).build().unwrap()).build().unwrap();
+    let workload = guests.iter().fold(Workload::new(name("w")), |w, g| w.with_component(name(g), guest(g)));
+    host.workload_start(workload).await.unwrap();
+    host
+}
+
+#[tokio::test]
+async fn a_function_is_called_by_text_and_by_values() {
+    let host = run(&["adder"]).await;
+    let wave = async |text: &str| host.call_wave("default/w", "adder", text).await;
+    assert_eq!(wave("wharf:fixture/math@0.1.0#add(2, 3)").await.unwrap(), ["5"]);
+    assert_eq!(wave("wharf:fixture/math#greet(\"you\")").await.unwrap(), ["\"you!\""]);
+    assert_eq!(wave("wharf:fixture/math#reverse([1, 2, 3])").await.unwrap(), ["[3, 2, 1]"]);
+    let values = [Val::U32(40), Val::U32(2)];
+    let sum = host.call("default/w", "adder", "wharf:fixture/math#add", &values).await.unwrap();
+    assert_eq!(sum, [Val::U32(42)]);
+}
+
+#[tokio::test]
+async fn a_sibling_is_called_through_the_fused_component() {
+    let host = run(&["caller", "adder"]).await;
+    let call = async |text: &str| host.call_wave("default/w", "caller", text).await.unwrap();
+    assert_eq!(call("wharf:fixture/bench#adds(1001)").await, ["500500"]);
+    assert_eq!(call("wharf:fixture/bench#greets(3)").await, ["9"]);
+    assert_eq!(call("wharf:fixture/bench#reverses(2, 1024)").await, ["1024"]);
+    let error = host.entry("default/w", "adder").err().unwrap();
+    assert!(error.to_string().contains("its entries are: caller"), "{error}");
+}
+
+#[tokio::test]
+async fn resources_pass_between_siblings() {
+    let host = run(&["counter-user", "counter-maker"]).await;
+    let counted = host.call_wave("default/w", "counter-user", "wharf:fixture/counting#count()").await.unwrap();
+    assert_eq!(counted, ["[11, 12, 101, 114]"]);
+}
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../guests/wit/fixture.wit",
+        world: "adder",
+        exports: { default: async },
+    });
+}
+
+#[tokio::test]
+async fn a_function_is_called_through_generated_bindings() {
+    let host = run(&["adder"]).await;
+    let entry = host.entry("default/w", "adder").unwrap();
+    let mut made = entry.instantiate().await.unwrap();
+    let adder = bindings::Adder::new(&mut made.store, &made.instance).unwrap();
+    let math = adder.wharf_fixture_math();
+    assert_eq!(math.call_add(&mut made.store, 1, 2).await.unwrap(), 3);
+    assert_eq!(math.call_greet(&mut made.store, "all").await.unwrap(), "all!");
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_says_why() {
+    let host = run(&["adder"]).await;
+    let refuse = async |text: &str| match host.call_wave("default/w", "adder", text).await {
+        Err(CallRefused::Call(error)) => error,
+        other => panic!("{text}: {other:?}"),
+    };
+    let error = refuse("wharf:fixture/math#sub(1, 2)").await;
+    assert!(matches!(&error, CallError::NoFunction { exports, .. } if exports.len() == 3), "{error}");
+    assert!(error.to_string().contains("wharf:fixture/math@0.1.0#add"), "{error}");
+    for text in ["wharf:fixture/math#add(1)", "wharf:fixture/math#add(\"one\", 2)", "wharf:fixture/math#add(1, 2, 3)"] {
+        let error = refuse(text).await;
+        assert!(error.to_string().contains("add(a: u32, b: u32)"), "{text}: {error}");
+    }
+    assert!(matches!(refuse("add(").await, CallError::Arguments { .. }));
+    assert!(matches!(refuse("").await, CallError::Arguments { .. }));
+    let error = host.call("default/w", "adder", "wharf:fixture/math#add", &[Val::Bool(true), Val::U32(1)]).await;
+    assert!(error.is_err());
+    assert!(matches!(host.call_wave("default/none", "a", "f()").await, Err(CallRefused::NoWorkload(_))));
+}
+
+#[tokio::test]
+async fn nothing_survives_a_call() {
+    // A component that counts how often it was called, in its own memory.
+    let counter = wat::parse_str(
+        r#"(component
+            (core module $m (global $n (mut i32) (i32.const 0))
+                (func (export "next") (result i32) (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n))
+                (func (export "trap") unreachable))
+            (core instance $i (instantiate $m))
+            (func (export "next") (result u32) (canon lift (core func $i "next")))
+            (func (export "trap") (canon lift (core func $i "trap"))))"#,
+    )
+    .unwrap();
+    for pooling in [false, true] {
+        let engine = Engine::builder().pooling(pooling).instances(10).build().unwrap();
+        let host = Host::builder(engine).build().unwrap();
+        let component = Component::from_bytes(counter.clone());
+        host.workload_start(Workload::new(name("w")).with_component(name("counter"), component)).await.unwrap();
+        for _ in 0..30 {
+            assert_eq!(host.call_wave("default/w", "counter", "next()").await.unwrap(), ["1"]);
+            let error = host.call_wave("default/w", "counter", "trap()").await.unwrap_err();
+            assert!(error.to_string().contains("unreachable"), "a trap ends its own call alone: {error}");
+        }
+    }
+}
