@@ -4,6 +4,7 @@
 //! that were built. Nothing is compiled to find out.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -238,7 +239,12 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        write!(text, "{byte:02x}").ok();
+    }
+    text
 }
 
 fn read_record(root: &Path, set: &Set) -> Record {

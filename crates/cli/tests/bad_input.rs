@@ -43,7 +43,7 @@ fn manifests() {
 fn components() {
     let folder = tempfile::tempdir().unwrap();
     let whole = std::fs::read(guest("hello-p2")).unwrap();
-    let random: Vec<u8> = (0..4096_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let random: Vec<u8> = (0..4096_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
     let mut broken = whole.clone();
     for byte in broken.iter_mut().skip(5000).step_by(97) {
         *byte ^= 0x5a;

@@ -2,6 +2,8 @@
 //! what is expected: `resolution.txt` with every problem, and `fused.wat` for each unit that can be fused. `BLESS=1`
 //! writes what comes out now.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -104,7 +106,7 @@ fn say(plan: &Plan) -> String {
         }
     }
     for unit in &plan.resolution.units {
-        let components: Vec<_> = unit.components.iter().map(|name| name.as_str()).collect();
+        let components: Vec<_> = unit.components.iter().map(wharf::workload::Name::as_str).collect();
         writeln!(said, "unit of {}: {}", unit.entry, components.join(" ")).unwrap();
     }
     for problem in &plan.problems {

@@ -1,6 +1,8 @@
 //! Manifests and what is said of them: a folder for each case, with `expected.txt` beside the manifest. `BLESS=1` writes
 //! what is said now.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! What holds for every manifest and every graph, not only for those that somebody thought of.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 

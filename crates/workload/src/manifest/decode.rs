@@ -147,42 +147,39 @@ fn join(items: &[&str], word: &str) -> String {
 
 impl Decode for String {
     fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        match &node.value {
-            Value::String(text) => Some(text.clone()),
-            _ => {
-                to.wrong_type(path, "a string", node);
-                None
-            }
+        if let Value::String(text) = &node.value {
+            Some(text.clone())
+        } else {
+            to.wrong_type(path, "a string", node);
+            None
         }
     }
 }
 
 impl Decode for bool {
     fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        match node.value {
-            Value::Bool(value) => Some(value),
-            _ => {
-                to.wrong_type(path, "true or false", node);
-                None
-            }
+        if let Value::Bool(value) = node.value {
+            Some(value)
+        } else {
+            to.wrong_type(path, "true or false", node);
+            None
         }
     }
 }
 
 impl Decode for u32 {
     fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        match node.value {
-            Value::Integer(value) => match Self::try_from(value) {
+        if let Value::Integer(value) = node.value {
+            match Self::try_from(value) {
                 Ok(value) if value > 0 => Some(value),
                 _ => {
                     to.bad(node.at, format!("`{path}` takes a whole number from 1 to {}, not {value}", Self::MAX));
                     None
                 }
-            },
-            _ => {
-                to.wrong_type(path, "a whole number", node);
-                None
             }
+        } else {
+            to.wrong_type(path, "a whole number", node);
+            None
         }
     }
 }

@@ -132,7 +132,7 @@ pub(super) fn missing(at: &Importer<'_>, import: &Extern) -> Problem {
 
 fn near_miss(at: &Importer<'_>, import: &Extern) -> Option<NearMiss> {
     let of_the_name = at.exports.of_the_name(import);
-    for (name, export) in of_the_name.iter().filter(|(name, _)| *name != at.name) {
+    if let Some((name, export)) = of_the_name.iter().find(|(name, _)| *name != at.name) {
         let (who, has) = (format!("`{name}`"), export.name.clone());
         return Some(match fits(&at.types[*name], export, at.component, import) {
             Err(difference) if may_serve(export, import) => NearMiss::Type { who, has, difference },

@@ -99,12 +99,11 @@ fn unit(entry: &Name, graph: &Graph<'_>) -> Unit {
     // Depth first with a stack of its own: a chain of components may be longer than a thread's stack.
     let mut stack = vec![(entry, graph.get(entry).into_iter().flatten())];
     while let Some((name, rest)) = stack.last_mut() {
-        match rest.find(|next| seen.insert(next)) {
-            Some(next) => stack.push((next, graph.get(next).into_iter().flatten())),
-            None => {
-                components.push((*name).clone());
-                stack.pop();
-            }
+        if let Some(next) = rest.find(|next| seen.insert(next)) {
+            stack.push((next, graph.get(next).into_iter().flatten()))
+        } else {
+            components.push((*name).clone());
+            stack.pop();
         }
     }
     Unit { entry: entry.clone(), components }

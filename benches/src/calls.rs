@@ -1,0 +1,100 @@
+//! What a call between two components costs: fused by Wharf, against the same pair composed as `wac plug` does it.
+
+use std::time::Instant;
+
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Config, Engine, Inlining, Store};
+
+use crate::{Result, goal, guest, median};
+
+const FUNCTIONS: [(&str, &str, u32, u32); 3] = [
+    ("two integers", "adds", 20_000_000, 0),
+    ("a short string", "greets", 1_000_000, 0),
+    ("1 KiB there and back", "reverses", 50_000, 1024),
+];
+
+pub(crate) fn run() -> Result {
+    let fused = fused()?;
+    let plugged = plugged()?;
+    let mut table = Vec::new();
+    for (who, bytes, inlining) in
+        [("wharf", &fused, false), ("wharf, inlining", &fused, true), ("wac plug", &plugged, false)]
+    {
+        let mut config = Config::new();
+        config.wasm_component_model_async(true);
+        if inlining {
+            config.compiler_inlining(Inlining::Yes);
+        }
+        let engine = Engine::new(&config)?;
+        let begun = Instant::now();
+        let component = Component::new(&engine, bytes)?;
+        println!(
+            "{who}: compiled in {:.1} ms, {} bytes of code",
+            begun.elapsed().as_secs_f64() * 1e3,
+            component.serialize()?.len()
+        );
+        table.push((who, Linker::<()>::new(&engine).instantiate_pre(&component)?, [const { Vec::new() }; 3]));
+    }
+    // In turns, so that a machine that slows down slows all of them.
+    for _ in 0..7 {
+        for (_, pre, figures) in &mut table {
+            for (i, (_, function, times, size)) in FUNCTIONS.iter().enumerate() {
+                figures[i].push(measure(pre, function, *times, *size)?);
+            }
+        }
+    }
+    let medians: Vec<[f64; 3]> = table.iter().map(|(.., f)| f.clone().map(median)).collect();
+    println!("| ns a call | {} |", FUNCTIONS.map(|(what, ..)| what).join(" | "));
+    for ((who, ..), figures) in table.iter().zip(&medians) {
+        println!("| {who} | {} |", figures.map(|ns| format!("{ns:.1}")).join(" | "));
+    }
+    goal("two integers, ns", medians[0][0], 10.0);
+    goal("a short string, ns", medians[0][1], 110.0);
+    goal("two integers, of wac plug", medians[0][0] / medians[2][0], 1.05);
+    goal("a short string, of wac plug", medians[0][1] / medians[2][1], 1.05);
+    Ok(())
+}
+
+/// The nanoseconds that one call takes.
+fn measure(pre: &InstancePre<()>, function: &str, times: u32, size: u32) -> Result<f64> {
+    let mut store = Store::new(pre.engine(), ());
+    let instance = pre.instantiate(&mut store)?;
+    let interface = instance.get_export_index(&mut store, None, "wharf:fixture/bench@0.1.0").ok_or("no interface")?;
+    let index = instance.get_export_index(&mut store, Some(&interface), function).ok_or("no function")?;
+    let begun;
+    if size == 0 {
+        let call = instance.get_typed_func::<(u32,), (u32,)>(&mut store, &index)?;
+        begun = Instant::now();
+        call.call(&mut store, (times,))?;
+    } else {
+        let call = instance.get_typed_func::<(u32, u32), (u32,)>(&mut store, &index)?;
+        begun = Instant::now();
+        call.call(&mut store, (times, size))?;
+    }
+    Ok(begun.elapsed().as_secs_f64() * 1e9 / f64::from(times))
+}
+
+/// The pair as Wharf fuses it.
+fn fused() -> Result<Vec<u8>> {
+    use wharf::workload::{Workload, manifest::Component};
+    let workload = ["caller", "adder"].iter().try_fold(Workload::new("pair".parse()?), |workload, name| {
+        Ok::<_, Box<dyn std::error::Error>>(workload.with_component(name.parse()?, Component::from_path(guest(name))))
+    })?;
+    let host = wharf::Host::builder(wharf::Engine::builder().pooling(false).build()?).build()?;
+    let plan = host.plan(&workload);
+    let unit = plan.resolution.units.first().ok_or("no unit")?;
+    Ok(wharf::fuse::fuse(unit, &plan.resolution, &plan.loaded.bytes)?.bytes.to_vec())
+}
+
+/// The pair as `wac plug caller.wasm --plug adder.wasm` composes it: this is what that command calls.
+fn plugged() -> Result<Vec<u8>> {
+    use wac_graph::{CompositionGraph, EncodeOptions, types::Package};
+    let mut graph = CompositionGraph::new();
+    let mut register = |name: &str| -> Result<_> {
+        let package = Package::from_file(&format!("bench:{name}"), None, guest(name), graph.types_mut())?;
+        Ok(graph.register_package(package)?)
+    };
+    let (socket, plug) = (register("caller")?, register("adder")?);
+    wac_graph::plug(&mut graph, vec![plug], socket)?;
+    Ok(graph.encode(EncodeOptions::default())?)
+}

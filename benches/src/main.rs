@@ -1,0 +1,52 @@
+//! What Wharf measures, and against whom. Figures are ratios within one run; docs/performance.md keeps them.
+//!
+//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start`
+
+mod calls;
+mod floor;
+mod fuse;
+mod process;
+mod serve;
+mod start;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["calls"] => calls::run(),
+        ["fuse"] => fuse::run(),
+        ["serve"] => serve::run(),
+        ["start"] => start::run(),
+        ["floor", address] => floor::run(address),
+        _ => Err("usage: wharf-benches calls | fuse | serve | start".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A fixture guest's component.
+fn guest(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/prebuilt").join(format!("{name}.wasm"))
+}
+
+/// The middle one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Says whether a figure is within its goal.
+fn goal(what: &str, figure: f64, at_most: f64) {
+    let met = if figure <= at_most { "met" } else { "MISSED" };
+    println!("goal: {what}: {figure:.2}, at most {at_most}: {met}");
+}

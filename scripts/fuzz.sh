@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Runs every fuzz target for so many seconds: scripts/fuzz.sh 60
+# Without a sanitizer the stable compiler will do; what is looked for is a panic, and the targets have no unsafe code.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seconds=${1:-60}
+export CARGO_TARGET_DIR="${XDG_CACHE_HOME:-$HOME/.cache}/wharf/fuzz"
+for target in manifest resolver; do
+    mkdir -p "fuzz/corpus/$target"
+    if [ "$target" = manifest ]; then
+        # What is known to be a manifest is a better start than nothing.
+        for file in crates/workload/tests/manifests/*/wharf.*; do
+            cp "$file" "fuzz/corpus/$target/$(basename "$(dirname "$file")")"
+        done
+    fi
+    cargo fuzz run --sanitizer none "$target" -- -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=4096 \
+        -verbosity=0 -print_final_stats=1 -close_fd_mask=1
+done
