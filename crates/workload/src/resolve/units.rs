@@ -100,7 +100,7 @@ fn unit(entry: &Name, graph: &Graph<'_>) -> Unit {
     let mut stack = vec![(entry, graph.get(entry).into_iter().flatten())];
     while let Some((name, rest)) = stack.last_mut() {
         if let Some(next) = rest.find(|next| seen.insert(next)) {
-            stack.push((next, graph.get(next).into_iter().flatten()))
+            stack.push((next, graph.get(next).into_iter().flatten()));
         } else {
             components.push((*name).clone());
             stack.pop();

@@ -1,0 +1,46 @@
+# Each lane of continuous integration is a recipe that a person can run by name.
+
+default:
+    @just --list
+
+# Everything that CI runs.
+ci:
+    .ci/run
+
+# The tests.
+test:
+    cargo test --workspace
+
+# Formatting, house rules, lints.
+check:
+    cargo fmt --all --check
+    cargo xtask tidy
+    cargo xtask guests --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Licences, sources and duplicates of what is depended on.
+deny:
+    scripts/tool.sh cargo-deny 0.20.2
+    cargo deny --log-level error check bans licenses sources
+
+# The crates' documentation.
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Fuzz every target for so many seconds.
+fuzz seconds="60":
+    scripts/tool.sh cargo-fuzz 0.13.1
+    scripts/fuzz.sh {{seconds}}
+
+# Build the fixture guests and the guestbook's components.
+guests:
+    cargo xtask guests
+
+# Write what comes out now into the golden folders.
+bless:
+    BLESS=1 cargo test -p workload -p wharf --test manifests --test graphs
+
+# Measure: calls, fuse, serve or start.
+bench what:
+    cargo build --release --workspace
+    cargo run --release -p wharf-benches -- {{what}}
