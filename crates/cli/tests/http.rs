@@ -176,6 +176,37 @@ async fn a_component_that_fails_is_502_and_harms_nobody() {
 }
 
 #[tokio::test]
+async fn a_component_goes_on_after_its_answer() {
+    let mut server = Server::serve("traps", &[]);
+    let response = server.get("/after").await;
+    assert_eq!((text(&response), response.headers()["content-length"].to_str().unwrap()), ("ok", "2"));
+    server.wait_for("done afterwards");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_given_up_is_no_whole_answer() {
+    let server = Server::serve("traps", &[]);
+    let mut sender = server.connect_h2::<Full<Bytes>>().await;
+    let request = Request::get(format!("http://{}/abort", server.address)).body(Full::default()).unwrap();
+    let answer = sender.send_request(request);
+    let answer = tokio::time::timeout(PATIENCE, async { answer.await?.into_body().collect().await }).await.unwrap();
+    assert!(answer.is_err(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_stream_of_the_hosts_is_an_answer_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = "x".repeat(1_000_000);
+    std::fs::write(folder.path().join("note"), "small").unwrap();
+    std::fs::write(folder.path().join("large"), &large).unwrap();
+    let server = Server::serve("files-p3", &["--dir", &format!("{}::/files::ro", folder.path().display())]);
+    assert_eq!(text(&server.get("/note").await), "small");
+    assert!(text(&server.get("/large").await) == large, "the file is whole");
+    let said = server.get("/request").await;
+    assert_eq!(text(&said), "Some(Scheme::Http) Some(\"localhost\")");
+}
+
+#[tokio::test]
 async fn head_gets_headers_alone() {
     for name in ["hello-p2", "hello-p3"] {
         let server = Server::serve(name, &[]);

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
@@ -13,6 +14,8 @@ use crate::guest::{Drive, Guest};
 
 /// How large a body may be, in bytes, to be sent in one piece when all of it is there already.
 const MAX_WHOLE: usize = 64 * 1024;
+/// How long a component may take to write a body that nobody reads, that of an answer to HEAD.
+const UNREAD: Duration = Duration::from_secs(30);
 
 /// The body of a response.
 pub(crate) enum ResponseBody {
@@ -40,8 +43,8 @@ pub(crate) enum Driving {
     Failed,
 }
 
-/// A body that a component is still writing, and the component. Dropped before its end, it ends the component: the
-/// client is gone.
+/// A body that a component is still writing, and the component. Dropped before all of it was read, it ends the component:
+/// the client is gone. Dropped after that, it lets the component finish what it has to do still.
 pub(crate) struct Streaming {
     guest: Arc<Guest>,
     body: WasiBody,
@@ -50,17 +53,27 @@ pub(crate) struct Streaming {
     drive: Option<Drive>,
     /// The component trapped: whatever it wrote is not all that it had to say.
     failed: bool,
+    /// How many bytes the client still expects, if the response's headers say.
+    expected: Option<u64>,
+    /// The client has all that there is.
+    delivered: bool,
     under_way: Option<CallGuard>,
 }
 
 impl Streaming {
-    pub(crate) fn new(guest: Arc<Guest>, body: WasiBody, driving: Driving, under_way: CallGuard) -> Self {
+    pub(crate) fn new(
+        guest: Arc<Guest>,
+        body: WasiBody,
+        driving: Driving,
+        expected: Option<u64>,
+        under_way: CallGuard,
+    ) -> Self {
         let (drive, failed) = match driving {
             Driving::On(drive) => (Some(drive), false),
             Driving::Done => (None, false),
             Driving::Failed => (None, true),
         };
-        Self { guest, body, ahead: None, drive, failed, under_way: Some(under_way) }
+        Self { guest, body, ahead: None, drive, failed, expected, delivered: false, under_way: Some(under_way) }
     }
 
     /// Lets the component go on. A trap now is logged; the body shows it by ending early.
@@ -76,51 +89,48 @@ impl Streaming {
         }
     }
 
-    /// The whole body, if the component is done and all of it is there and small.
+    /// The whole body, if all of it is there and it is small.
     pub(crate) fn take_whole(&mut self, cx: &mut Context<'_>) -> Option<ResponseBody> {
-        self.poll_drive(cx);
-        if self.failed {
-            return None;
-        }
-        if self.body.is_end_stream() && self.drive.is_none() {
-            return Some(ResponseBody::Empty);
-        }
-        let first = match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(None) if self.drive.is_none() => return Some(ResponseBody::Empty),
-            Poll::Ready(Some(Ok(frame))) => frame.into_data().ok()?,
-            // An end, trailers or an error come again when the body is polled as one that streams.
-            _ => return None,
-        };
-        self.poll_drive(cx);
-        if first.len() > MAX_WHOLE || self.drive.is_some() || self.failed {
-            self.ahead = Some(first);
-            return None;
-        }
-        let mut whole = first;
-        loop {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(None) => return Some(ResponseBody::Whole(Some(whole))),
-                Poll::Ready(Some(Ok(frame))) if frame.is_data() && whole.len() <= MAX_WHOLE => {
-                    let mut joined = BytesMut::from(whole.as_ref());
-                    joined.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
-                    whole = joined.freeze();
-                }
-                Poll::Ready(Some(other)) => {
-                    self.ahead = Some(whole);
-                    self.body = after(other, std::mem::take(&mut self.body));
-                    return None;
-                }
-                Poll::Pending => {
-                    self.ahead = Some(whole);
-                    return None;
-                }
+        let mut whole: Option<Bytes> = None;
+        let stopped = loop {
+            self.poll_drive(cx);
+            if self.failed {
+                break None;
             }
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(None) => {
+                    self.delivered = true;
+                    self.poll_drive(cx);
+                    return Some(whole.map_or(ResponseBody::Empty, |bytes| ResponseBody::Whole(Some(bytes))));
+                }
+                Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
+                    let data = frame.into_data().unwrap_or_default();
+                    whole = Some(match whole {
+                        None => data,
+                        Some(before) => {
+                            let mut joined = BytesMut::from(before.as_ref());
+                            joined.extend_from_slice(&data);
+                            joined.freeze()
+                        }
+                    });
+                    if whole.as_ref().is_some_and(|bytes| bytes.len() > MAX_WHOLE) {
+                        break None;
+                    }
+                }
+                Poll::Ready(Some(other)) => break Some(other),
+                Poll::Pending => break None,
+            }
+        };
+        self.ahead = whole;
+        if let Some(frame) = stopped {
+            self.body = after(frame, std::mem::take(&mut self.body));
         }
+        None
     }
 
-    /// Reads to the end for nobody, so that the component can end.
+    /// Reads to the end for nobody, so that the component can end; not for ever.
     pub(crate) async fn finish(mut self) {
-        std::future::poll_fn(|cx| {
+        let read = std::future::poll_fn(|cx| {
             loop {
                 match Pin::new(&mut self).poll_frame(cx) {
                     Poll::Ready(Some(Ok(_))) => {}
@@ -128,33 +138,86 @@ impl Streaming {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-        })
-        .await;
+        });
+        tokio::time::timeout(UNREAD, read).await.ok();
     }
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.poll_drive(cx);
-        if let Some(ahead) = self.ahead.take() {
-            return Poll::Ready(Some(Ok(Frame::data(ahead))));
-        }
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if self.failed && matches!(polled, Poll::Ready(None) | Poll::Pending) {
+        let polled = match self.ahead.take() {
+            Some(ahead) => Poll::Ready(Some(Ok(Frame::data(ahead)))),
+            None => Pin::new(&mut self.body).poll_frame(cx),
+        };
+        match &polled {
             // The end that the client sees must not look like the end that was meant.
-            return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
+            Poll::Ready(None) | Poll::Pending if self.failed => {
+                return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
+            }
+            Poll::Ready(None) => self.delivered = true,
+            // The server asks no further once it has what the headers promised, or the trailers.
+            Poll::Ready(Some(Ok(frame))) => match (frame.data_ref(), &mut self.expected) {
+                (None, _) => self.delivered = true,
+                (Some(data), Some(expected)) => {
+                    *expected = expected.saturating_sub(data.len() as u64);
+                    self.delivered = *expected == 0;
+                }
+                _ => {}
+            },
+            _ => {}
         }
-        if let Poll::Ready(None) = polled
-            && let Some(drive) = self.drive.take()
-        {
-            // The client has its answer; what the component still does is nobody's to wait for but the workload's.
+        polled
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        if !self.delivered {
+            return;
+        }
+        // The client has its answer; what the component still does is nobody's to wait for but the workload's.
+        if let (Some(drive), Ok(runtime)) = (self.drive.take(), tokio::runtime::Handle::try_current()) {
             let (guest, under_way) = (self.guest.clone(), self.under_way.take());
-            tokio::spawn(async move {
+            runtime.spawn(async move {
                 if let Err(error) = drive.await {
                     guest.log_trap(&error);
                 }
                 drop(under_way);
             });
         }
+    }
+}
+
+/// A body, and a future that is ready when it was read to its end or dropped.
+pub(crate) fn watch(body: WasiBody) -> (WasiBody, impl Future<Output = ()>) {
+    let (through, ended) = tokio::sync::oneshot::channel::<()>();
+    let watched = Watched { body, through: Some(through) };
+    (WasiBody::new(watched), async move { ended.await.unwrap_or_default() })
+}
+
+struct Watched {
+    body: WasiBody,
+    /// Dropped when the body is through.
+    through: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.through = None;
+        }
         polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -58,7 +58,7 @@ impl Guest {
         let (answer, answered) = oneshot::channel();
         let drive: Drive = match &self.handler {
             Handler::P2(_) => Box::pin(drive_p2(self.clone(), request, tls, answer)),
-            Handler::P3(_) => Box::pin(drive_p3(self.clone(), request, answer)),
+            Handler::P3(_) => Box::pin(drive_p3(self.clone(), with_authority(request, tls), answer)),
         };
         let mut answered = pin!(answered.fuse());
         // The component first: it is what makes the answer.
@@ -91,9 +91,11 @@ impl Guest {
         under_way: CallGuard,
     ) -> Response<ResponseBody> {
         let (parts, body) = response.into_parts();
-        let mut streaming = body::Streaming::new(self, body, driving, under_way);
-        if head {
-            // Nobody reads the body of an answer to HEAD, and the component may still want to write it.
+        let bodiless = head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let length = parts.headers.get(http::header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
+        let mut streaming = body::Streaming::new(self, body, driving, length, under_way);
+        if bodiless {
+            // Nobody reads this body, and the component may still want to write it.
             tokio::spawn(streaming.finish());
             return Response::from_parts(parts, ResponseBody::Empty);
         }
@@ -135,6 +137,23 @@ fn view(ctx: &mut Ctx) -> WasiHttpCtxView<'_> {
     Http::view(ctx.scope(slot))
 }
 
+/// The request with its scheme and authority, which HTTP/1.1 has elsewhere: WASI 0.3 asks its URI for them.
+fn with_authority(request: Request<WasiBody>, tls: bool) -> Request<WasiBody> {
+    let (mut parts, body) = request.into_parts();
+    if parts.uri.authority().is_none()
+        && let Some(host) = parts.headers.get(http::header::HOST)
+    {
+        let mut uri = parts.uri.clone().into_parts();
+        uri.scheme = Some(if tls { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
+        uri.authority = http::uri::Authority::try_from(host.as_bytes()).ok();
+        // Without an authority it is no URI, and the component sees what there is.
+        if let Ok(uri) = http::Uri::from_parts(uri) {
+            parts.uri = uri;
+        }
+    }
+    Request::from_parts(parts, body)
+}
+
 async fn drive_p2(guest: Arc<Guest>, request: Request<WasiBody>, tls: bool, answer: Answer) -> wasmtime::Result<()> {
     let Handler::P2(pre) = &guest.handler else { return Ok(()) };
     let mut store = guest.entry.store();
@@ -167,8 +186,12 @@ async fn drive_p3(guest: Arc<Guest>, request: Request<WasiBody>, answer: Answer)
             let response = view(store.get()).table.delete(response)?;
             response.into_http_with_getter(&mut store, received, view)
         })?;
-        answer.send(Ok(response)).ok();
-        // The component may go on after its answer: it writes the body, and works on what it has to do still.
+        let (parts, body) = response.into_parts();
+        let (body, ended) = body::watch(body);
+        answer.send(Ok(Response::from_parts(parts, body))).ok();
+        // A body may come from the host, with nobody in the component at work on it: the store stays until it is through.
+        ended.await;
+        // The component may go on after its answer with what it has to do still.
         poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
         Ok(())
     });

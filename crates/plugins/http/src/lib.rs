@@ -25,6 +25,7 @@ mod routes;
 mod guest;
 mod body;
 mod tls;
+mod prompt;
 mod server;
 
 pub use outbound::HttpPlugin;

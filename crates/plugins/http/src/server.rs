@@ -21,6 +21,7 @@ use wharf::{Trigger, TriggerError};
 
 use crate::body::ResponseBody;
 use crate::guest::{Guest, plain};
+use crate::prompt::Prompt;
 use crate::routes::Routes;
 use crate::tls::Tls;
 
@@ -180,6 +181,7 @@ where
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(server.settings.header_timeout);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(server.settings.header_timeout);
+    let stream = Prompt::new(stream, server.settings.header_timeout);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
