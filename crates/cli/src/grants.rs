@@ -10,7 +10,7 @@ use crate::error::Failure;
 
 /// A workload of one component, named after its file.
 pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<Workload, Failure> {
-    let name = name(path)?;
+    let name = name(path);
     let mut workload = Workload::new(name.clone());
     let mut component = Component::from_path(path);
     if grants.inherit_env {
@@ -31,7 +31,7 @@ pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<
     }
     for (i, dir) in grants.dir.iter().enumerate() {
         let (host, guest, access) = folder(dir)?;
-        let volume = Name::new(format!("dir{i}")).map_err(|error| Failure::new(2, error))?;
+        let volume = Name::nearest(&format!("dir{i}"));
         workload.volumes.insert(volume.clone(), Volume::Host { host });
         component.volumes.push(Mount { volume, guest, access });
     }
@@ -39,9 +39,8 @@ pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<
 }
 
 /// A component's name from its file's: `My_tool-2.wasm` is `my-tool2`.
-fn name(path: &Path) -> Result<Name, Failure> {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    Name::nearest(&stem).map_err(|error| Failure::new(2, error))
+fn name(path: &Path) -> Name {
+    Name::nearest(&path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default())
 }
 
 fn pairs(flag: &str, pairs: &[String]) -> Result<Vec<(String, String)>, Failure> {

@@ -11,6 +11,10 @@ use crate::error::{self, Declared, Failure, MANIFEST};
 /// Reads the manifest at a path, or the one in a folder. Its relative paths start at its folder.
 pub(crate) fn read(path: &Path) -> Result<(Workload, Declared), Failure> {
     let file = find(path)?;
+    if !file.exists() {
+        let message = format!("there is no {}", file.display());
+        return Err(Failure::with_hint(MANIFEST, message, "give a manifest, or the folder that it is in"));
+    }
     let Some(format) = Format::of(&file) else {
         let message = format!("{} is not named like a manifest", file.display());
         return Err(Failure::with_hint(MANIFEST, message, "a manifest ends in .toml, .yaml, .yml or .json"));

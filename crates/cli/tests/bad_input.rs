@@ -33,7 +33,7 @@ fn manifests() {
         std::fs::write(&file, bytes).unwrap();
         refused(&plan(), 3, says);
     }
-    refused(&run(&["up", folder.path().join("none.toml").to_str().unwrap()]), 3, "cannot be read");
+    refused(&run(&["up", folder.path().join("none").to_str().unwrap()]), 3, "there is no /");
     let empty = tempfile::tempdir().unwrap();
     refused(&run(&["up", empty.path().to_str().unwrap()]), 3, "there is no manifest");
     refused(&run(&["plan", "/dev/zero"]), 3, "is not named like a manifest");

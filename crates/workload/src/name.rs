@@ -38,12 +38,12 @@ impl Name {
         &self.0
     }
 
-    /// The name that is nearest to `text`, such as a file's: `My_tool 2` gives `my-tool2`.
-    ///
-    /// # Errors
-    /// [`NameError`] when even that is none, because it would be too long.
-    pub fn nearest(text: &str) -> Result<Self, NameError> {
-        Self::new(suggest(text))
+    /// The name that is nearest to `text`, such as a file's: `My_tool 2` gives `my-tool2`. What is too long is cut.
+    pub fn nearest(text: &str) -> Self {
+        let mut name = suggest(text);
+        // All of it is ASCII, so that any place is one to cut at.
+        name.truncate(MAX_NAME);
+        Self(name.trim_end_matches('-').to_owned())
     }
 
     /// Checks `text` and makes it a name.

@@ -40,8 +40,10 @@ pub fn resolve(workload: &Workload, types: &ComponentTypes, host: &[HostInterfac
     let exports = Exports::index(types);
     let links = links::index(workload, types, &mut problems);
     let mut resolution = Resolution::default();
+    let unread: Vec<_> = workload.components.keys().filter(|name| !types.contains_key(*name)).collect();
+    let unread: Vec<_> = unread.into_iter().map(|name| format!("`{name}`")).collect();
     for (name, component) in types {
-        let at = Importer { name, component, types, host, exports: &exports, links: &links };
+        let at = Importer { name, component, types, host, exports: &exports, links: &links, unread: &unread };
         let imports = component.imports().iter().filter_map(|import| at.resolve(import, &mut problems)).collect();
         resolution.components.insert(name.clone(), imports);
     }
@@ -63,6 +65,8 @@ struct Importer<'a> {
     host: &'a [HostInterface],
     exports: &'a Exports<'a>,
     links: &'a links::Links<'a>,
+    /// The components that are declared and have no type, because they could not be loaded.
+    unread: &'a [String],
 }
 
 impl Importer<'_> {

@@ -96,7 +96,8 @@ proptest! {
         if let Ok(name) = Name::new(text.clone()) {
             prop_assert_eq!(name.as_str(), &text);
         }
-        prop_assert!(Name::nearest(&text).is_ok());
+        let nearest = Name::nearest(&text);
+        prop_assert_eq!(Name::new(nearest.as_str()), Ok(nearest));
         if let Ok(rule) = text.parse::<HostRule>() {
             prop_assert_eq!(rule.to_string().parse::<HostRule>(), Ok(rule));
         }

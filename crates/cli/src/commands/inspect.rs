@@ -31,7 +31,7 @@ struct Import {
 }
 
 pub(crate) fn inspect(engine: &EngineArgs, args: &Inspect) -> Result<ExitCode, Failure> {
-    let name = Name::nearest("component").map_err(|error| Failure::new(UNRESOLVED, error))?;
+    let name = Name::nearest("component");
     let workload = Workload::new(name.clone()).with_component(name.clone(), Component::from_path(&args.component));
     let host = host::planner(engine)?;
     let plan = host.plan(&workload);

@@ -222,7 +222,7 @@ impl<T: Decode> Decode for BTreeMap<Name, T> {
     }
 }
 
-/// Free-form text settings (`env`, `config`): numbers and booleans are taken as the text that stands there.
+/// Free-form text settings (`env`, `config`): whole numbers (in decimal) and booleans are taken as text.
 impl Decode for BTreeMap<String, String> {
     fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
         let Value::Table(entries) = &node.value else {

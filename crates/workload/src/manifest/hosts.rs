@@ -104,6 +104,11 @@ impl HostRule {
             }
     }
 
+    /// The port, unless it is the one that goes without saying.
+    fn shown_port(&self) -> Option<u16> {
+        self.port.filter(|port| Some(*port) != self.protocol.and_then(Protocol::default_port))
+    }
+
     /// Whether the rule speaks of this protocol and port.
     pub fn covers(&self, protocol: Protocol, port: u16) -> bool {
         self.protocol.is_none_or(|p| p == protocol) && self.port.is_none_or(|p| p == port)
@@ -133,7 +138,13 @@ impl FromStr for HostRule {
             }
             None => (None, text),
         };
-        // A network first: its slash is no path, and the colons of IPv6 are no port.
+        // Networks first: their slash is no path, and the colons of IPv6 are no port unless it stands in brackets.
+        if let Some((host, port)) = rest.rsplit_once(':')
+            && (host.ends_with(']') || !host.contains(':'))
+            && let (Some(net), Ok(port @ 1..)) = (network(host), port.parse::<u16>())
+        {
+            return Ok(Self { protocol, host: HostPattern::Net(net), port: Some(port) });
+        }
         if let Some(net) = network(rest) {
             return Ok(Self { protocol, host: HostPattern::Net(net), port: protocol.and_then(Protocol::default_port) });
         }
@@ -192,12 +203,10 @@ impl fmt::Display for HostRule {
             HostPattern::Suffix(suffix) => write!(f, "*.{suffix}")?,
             HostPattern::Net(IpNet::V6(net)) if net.prefix_len() == 128 => write!(f, "[{}]", net.addr())?,
             HostPattern::Net(net) if net.prefix_len() == net.max_prefix_len() => write!(f, "{}", net.addr())?,
+            HostPattern::Net(IpNet::V6(net)) if self.shown_port().is_some() => write!(f, "[{net}]")?,
             HostPattern::Net(net) => write!(f, "{net}")?,
         }
-        match self.port {
-            Some(port) if Some(port) != self.protocol.and_then(Protocol::default_port) => write!(f, ":{port}"),
-            _ => Ok(()),
-        }
+        self.shown_port().map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 
@@ -270,6 +279,9 @@ mod tests {
             "[::1]:53",
             "fd00::/8",
             "udp://[::1]:53",
+            "tcp://10.0.0.0/8:5432",
+            "[fd00::/8]:53",
+            "http://10.0.0.0/8",
         ] {
             assert_eq!(rule(text).to_string(), text);
             assert_eq!(rule(&rule(text).to_string()), rule(text));

@@ -16,7 +16,37 @@ pub(crate) fn read_json(text: &str) -> Read {
         let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
         return (None, vec![ManifestProblem::syntax(at, message)]);
     }
-    read(text)
+    read(&without_surrogates(text))
+}
+
+/// Characters that JSON wrote as two escapes, as themselves: YAML has no surrogate pairs.
+fn without_surrogates(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.contains("\\ud") && !text.contains("\\uD") {
+        return text.into();
+    }
+    let escape = |at: usize| -> Option<u16> {
+        let hex = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(hex, 16).ok()
+    };
+    let mut plain = String::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next() {
+        let pair = escape(at).zip(escape(at + 6));
+        let decoded = pair.and_then(|(high, low)| char::decode_utf16([high, low]).next()?.ok());
+        // An escape of any other kind goes on whole, so that `\\\\u` is not taken for the beginning of one.
+        let length = match decoded {
+            Some(c) if c as u32 > 0xffff => {
+                plain.push(c);
+                at += 12;
+                continue;
+            }
+            _ if c == '\\' => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
+            _ => c.len_utf8(),
+        };
+        plain.push_str(&text[at..at + length]);
+        at += length;
+    }
+    plain.into()
 }
 
 pub(crate) fn read(text: &str) -> Read {
@@ -134,18 +164,18 @@ fn scalar(text: &str, style: ScalarStyle, tagged: bool) -> Value {
         return Value::String(text.to_owned());
     }
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
-        "true" | "True" | "TRUE" => Value::Bool(true),
-        "false" | "False" | "FALSE" => Value::Bool(false),
+        "" | "~" | "null" => Value::Null,
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
         _ => match text.parse::<i64>() {
-            Ok(number) => Value::Integer(number),
-            Err(_)
-                if text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
-                    && text.parse::<f64>().is_ok() =>
-            {
-                Value::Float
-            }
-            Err(_) => Value::String(text.to_owned()),
+            // `00501` and `+1` are text that looks like a number: a setting must arrive as it was written.
+            Ok(number) if number.to_string() == text => Value::Integer(number),
+            Err(_) if looks_like_a_float(text) => Value::Float,
+            _ => Value::String(text.to_owned()),
         },
     }
+}
+
+fn looks_like_a_float(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) && text.parse::<f64>().is_ok()
 }

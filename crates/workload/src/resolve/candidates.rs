@@ -52,7 +52,7 @@ fn unversioned(item: &Extern) -> String {
     item.interface.as_ref().map_or_else(|| item.name.clone(), InterfaceName::unversioned)
 }
 
-fn version(item: &Extern) -> Option<&semver::Version> {
+pub(super) fn version(item: &Extern) -> Option<&semver::Version> {
     item.interface.as_ref()?.version.as_ref()
 }
 
@@ -122,6 +122,9 @@ pub(super) fn missing(at: &Importer<'_>, import: &Extern) -> Problem {
         looked_at.push(format!("the plugins {}", plugins.join(", ")));
     }
     looked_at.push("WASI".to_owned());
+    if !at.unread.is_empty() {
+        looked_at.push(format!("not at {}, which could not be loaded", at.unread.join(", ")));
+    }
     Problem::MissingImport {
         component: at.name.clone(),
         import: import.name.clone(),

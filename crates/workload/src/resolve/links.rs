@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::ComponentTypes;
-use super::candidates::may_serve;
+use super::candidates::{fits, may_serve, version};
 use crate::component::Extern;
 use crate::interface::InterfaceName;
 use crate::manifest::Link;
@@ -25,7 +25,7 @@ pub(super) type Links<'a> = HashMap<(&'a Name, &'a str), Target<'a>>;
 pub(super) fn index<'a>(workload: &'a Workload, types: &'a ComponentTypes, problems: &mut Vec<Problem>) -> Links<'a> {
     let mut links = Links::new();
     for (index, link) in workload.links.iter().enumerate() {
-        if !names_components(index, link, types, problems) {
+        if !names_components(index, link, workload, types, problems) {
             continue;
         }
         let imports: Vec<_> = types[&link.from].imports().iter().filter(|i| is_meant(i, &link.import)).collect();
@@ -36,7 +36,11 @@ pub(super) fn index<'a>(workload: &'a Workload, types: &'a ComponentTypes, probl
         }
         for import in imports {
             let exports = types[&link.to].exports();
-            let Some(export) = exports.iter().find(|export| may_serve(export, import)) else {
+            let (from, to) = (&types[&link.from], &types[&link.to]);
+            // The newest that fits, as without a link; if none does, the one that the message is about.
+            let serving = exports.iter().filter(|export| may_serve(export, import));
+            let best = serving.max_by_key(|export| (fits(to, export, from, import).is_ok(), version(export)));
+            let Some(export) = best else {
                 let exports = exports.iter().map(|e| e.name.clone()).collect();
                 let (import, to) = (import.name.clone(), link.to.clone());
                 problems.push(Problem::LinkUnknownExport { link: index, import, to, exports });
@@ -52,7 +56,13 @@ pub(super) fn index<'a>(workload: &'a Workload, types: &'a ComponentTypes, probl
     links
 }
 
-fn names_components(index: usize, link: &Link, types: &ComponentTypes, problems: &mut Vec<Problem>) -> bool {
+fn names_components(
+    index: usize,
+    link: &Link,
+    workload: &Workload,
+    types: &ComponentTypes,
+    problems: &mut Vec<Problem>,
+) -> bool {
     if link.from == link.to {
         problems.push(Problem::LinkToItself { link: index, component: link.from.clone() });
         return false;
@@ -60,9 +70,13 @@ fn names_components(index: usize, link: &Link, types: &ComponentTypes, problems:
     let mut known = true;
     for (key, name) in [("from", &link.from), ("to", &link.to)] {
         if !types.contains_key(name) {
+            known = false;
+            // One that is declared but could not be read has its own problem already.
+            if workload.components.contains_key(name) {
+                continue;
+            }
             let nearest = nearest_component(name, types);
             problems.push(Problem::LinkUnknownComponent { link: index, key, name: name.clone(), nearest });
-            known = false;
         }
     }
     known
