@@ -68,7 +68,7 @@ fn chain(size: u32) -> Result<Workload> {
                 (func $f (canon lift (core func $i "f"))) (instance $e (export "f" (func $f)))
                 (export "t:t/e{n}" (instance $e)))"#
         )?;
-        let name = Name::nearest(&format!("c{n}"))?;
+        let name = Name::nearest(&format!("c{n}"));
         workload = workload.with_component(name, Component::from_bytes(wat::parse_str(&text)?));
     }
     Ok(workload)

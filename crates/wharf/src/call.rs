@@ -1,7 +1,7 @@
 //! Instance → typed call: by values, or by the text of WAVE.
 
 use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
-use wasmtime::component::{Func, Val, types::ComponentFunc};
+use wasmtime::component::{Func, Type, Val, types::ComponentFunc};
 
 use crate::pool::{Entry, Instantiated};
 
@@ -80,6 +80,9 @@ pub async fn call_wave(entry: &Entry, text: &str) -> Result<Vec<String>, CallErr
     let ty = func.ty(&instantiated.store);
     let types: Vec<_> = ty.params().map(|(_, ty)| ty).collect();
     let wrong = |detail: String| CallError::Arguments { function: signature(&function, &ty), detail };
+    if let Some(odd) = ty.params().map(|(_, ty)| ty).chain(ty.results()).find(|ty| !in_wave(ty)) {
+        return Err(wrong(format!("{} cannot be written in WAVE; call it by values", kind(&odd))));
+    }
     let arguments = call.to_wasm_params::<Val>(&types).map_err(|error| wrong(error.to_string()))?;
     let results = run(instantiated, func, &ty, &function, &arguments).await?;
     results.iter().map(|value| value.to_wave().map_err(|error| wrong(format!("{error:#}")))).collect()
@@ -152,8 +155,33 @@ async fn run(
     Ok(results)
 }
 
+/// Whether values of a type can be written in WAVE: handles, streams and maps cannot.
+fn in_wave(ty: &Type) -> bool {
+    match ty {
+        Type::Own(_) | Type::Borrow(_) | Type::Future(_) | Type::Stream(_) | Type::ErrorContext | Type::Map(_) => false,
+        Type::List(list) => in_wave(&list.ty()),
+        Type::FixedLengthList(list) => in_wave(&list.ty()),
+        Type::Option(option) => in_wave(&option.ty()),
+        Type::Record(record) => record.fields().all(|field| in_wave(&field.ty)),
+        Type::Tuple(tuple) => tuple.types().all(|ty| in_wave(&ty)),
+        Type::Variant(variant) => variant.cases().all(|case| case.ty.is_none_or(|ty| in_wave(&ty))),
+        Type::Result(result) => [result.ok(), result.err()].into_iter().flatten().all(|ty| in_wave(&ty)),
+        _ => true,
+    }
+}
+
+fn kind(ty: &Type) -> &'static str {
+    match ty {
+        Type::Own(_) | Type::Borrow(_) => "a handle",
+        Type::Future(_) | Type::Stream(_) => "a stream or future",
+        Type::Map(_) => "a map",
+        _ => "a value with a handle, stream or map in it",
+    }
+}
+
 fn signature(function: &str, ty: &ComponentFunc) -> String {
     use wasmtime::component::wasm_wave::wasm::DisplayType;
-    let params: Vec<_> = ty.params().map(|(name, ty)| format!("{name}: {}", DisplayType(&ty))).collect();
+    let shown = |ty: &Type| if in_wave(ty) { DisplayType(ty).to_string() } else { kind(ty).to_owned() };
+    let params: Vec<_> = ty.params().map(|(name, ty)| format!("{name}: {}", shown(&ty))).collect();
     format!("{function}({})", params.join(", "))
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
 use wac_types::{ItemKind, Package, WorldId};
 use workload::resolution::{Provider, ResolvedImport};
-use workload::{Name, Resolution, Unit};
+use workload::{InterfaceName, Name, Resolution, Unit};
 
 pub use scope::ScopedImport;
 
@@ -26,6 +26,8 @@ pub struct Fused {
     pub components: Vec<Name>,
     /// The imports that belong to one component alone, by the name that they have in the fused component.
     pub scoped: BTreeMap<String, ScopedImport>,
+    /// The interfaces of plugins that the unit shares, each with the slot of the first component that imports it.
+    pub shared: Vec<(InterfaceName, usize)>,
 }
 
 /// Why a unit could not be fused.
@@ -49,6 +51,7 @@ pub fn fuse(unit: &Unit, resolution: &Resolution, bytes: &BTreeMap<Name, Arc<[u8
             bytes: bytes[only].clone(),
             components: unit.components.clone(),
             scoped: scope::unchanged(&resolution.components[only]),
+            shared: scope::shared(unit, resolution),
         });
     }
     // wac-graph asserts what it takes for granted of its input; a component that breaks it must not end the host.
@@ -77,7 +80,8 @@ impl Fuser {
         self.export(&unit.entry)?;
         let options = EncodeOptions { define_components: true, validate: true, processor: None };
         let bytes = self.graph.encode(options).map_err(|error| chain(&error))?;
-        Ok(Fused { bytes: bytes.into(), components: unit.components.clone(), scoped: self.scoped })
+        let (components, shared) = (unit.components.clone(), scope::shared(unit, resolution));
+        Ok(Fused { bytes: bytes.into(), components, scoped: self.scoped, shared })
     }
 
     /// Adds a component and gives it its siblings' exports and imports of its own; what is shared stays implicit, and

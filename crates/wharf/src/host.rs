@@ -393,13 +393,32 @@ impl Host {
 
     /// Stops everything: triggers take no new calls, and those under way are waited for, as long as the host drains.
     pub async fn shutdown(&self) {
+        let deadline = tokio::time::Instant::now() + self.0.drain;
         let triggers = self.0.triggers.iter().map(|trigger| trigger.shutdown());
-        futures_util::future::join_all(triggers).await;
+        // What the triggers do not get done in time the workloads are not given more time for.
+        tokio::time::timeout_at(deadline, futures_util::future::join_all(triggers)).await.ok();
         let ids: Vec<String> = {
             let workloads = self.0.workloads.lock().unwrap_or_else(PoisonError::into_inner);
             workloads.keys().cloned().collect()
         };
-        futures_util::future::join_all(ids.iter().map(|id| self.workload_stop(id))).await;
+        futures_util::future::join_all(ids.iter().map(|id| self.stop(id, deadline))).await;
+    }
+
+    /// Stops a workload; its calls are waited for until the deadline.
+    async fn stop(&self, id: &str, deadline: tokio::time::Instant) -> Result<WorkloadStatus, NoWorkload> {
+        let running = {
+            let mut workloads = self.0.workloads.lock().unwrap_or_else(PoisonError::into_inner);
+            let slot = workloads.get_mut(id).and_then(Option::take);
+            slot.ok_or_else(|| NoWorkload { id: id.to_owned() })?
+        };
+        // From here on the name is taken and nothing can be called; it is free again when this is dropped.
+        let _taken = Reservation { host: &self.0, id: id.to_owned(), kept: false };
+        futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.detach(&running))).await;
+        if tokio::time::timeout_at(deadline, running.calls.drained()).await.is_err() {
+            let calls = running.calls.count();
+            tracing::warn!(workload = id, calls, "calls were still under way when the time was up");
+        }
+        Ok(running.status(State::Stopped))
     }
 }
 
@@ -449,27 +468,13 @@ impl HostApi for Host {
             }
         }
         let status = running.status(State::Running);
-        taken.keep(running);
+        taken.keep(running.clone());
+        futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.started(&running))).await;
         Ok(status)
     }
 
     async fn workload_stop(&self, id: &str) -> Result<WorkloadStatus, NoWorkload> {
-        let running = {
-            let mut workloads = self.0.workloads.lock().unwrap_or_else(PoisonError::into_inner);
-            let slot = workloads.get_mut(id).and_then(Option::take);
-            slot.ok_or_else(|| NoWorkload { id: id.to_owned() })?
-        };
-        // From here on the name is taken and nothing can be called; it is free again when this is dropped.
-        let _taken = Reservation { host: &self.0, id: id.to_owned(), kept: false };
-        futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.detach(&running))).await;
-        if tokio::time::timeout(self.0.drain, running.calls.drained()).await.is_err() {
-            tracing::warn!(
-                workload = id,
-                calls = running.calls.count(),
-                "calls were still under way when the time was up"
-            );
-        }
-        Ok(running.status(State::Stopped))
+        self.stop(id, tokio::time::Instant::now() + self.0.drain).await
     }
 
     async fn workload_status(&self, id: &str) -> Result<WorkloadStatus, NoWorkload> {

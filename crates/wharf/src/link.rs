@@ -53,12 +53,12 @@ pub fn link(
         if !matches!(item.ty, ComponentItem::ComponentInstance(_)) {
             continue;
         }
-        // An import that is not one component's own is shared, and any slot will do: the entry's.
-        let (slot, import) = match fused.scoped.get(name) {
-            Some(scoped) => (scoped.slot, scoped.import.as_str()),
-            None => (fused.components.len() - 1, name),
-        };
+        let scoped = fused.scoped.get(name);
+        let import = scoped.map_or(name, |scoped| scoped.import.as_str());
         let Some(interface) = InterfaceName::parse(import) else { continue };
+        // A shared import is linked for one of those that import it; WASI's shared interfaces ask nobody's scope.
+        let importer = || fused.shared.iter().find(|(shared, _)| shared.may_serve(&interface)).map(|(_, slot)| *slot);
+        let slot = scoped.map(|scoped| scoped.slot).or_else(importer).unwrap_or(fused.components.len() - 1);
         let link = Link { linker: &mut linker, import: name, interface: &interface, slot };
         link_one(link, plugins).map_err(|error| LinkError::Import {
             component: fused.components[slot].to_string(),

@@ -63,7 +63,8 @@ impl Provided {
         Self { name, grant: true }
     }
 
-    /// An interface whose handles siblings may pass to each other, and which grants nothing by itself.
+    /// An interface whose handles siblings may pass to each other, and which grants nothing by itself. A unit imports it
+    /// once, and a [`View`] of it is handed the scope of the first of the unit's components that import it.
     pub const fn shared(name: &'static str) -> Self {
         Self { name, grant: false }
     }
@@ -167,11 +168,16 @@ pub trait Trigger: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// Attaches to a workload that has just started. A trigger takes from [`Running::workload`] what is declared for it,
-    /// and calls the components through [`Running::entry`]. Nothing is called before this returns.
+    /// and calls the components through [`Running::entry`]. Another trigger may still refuse the workload.
     ///
     /// # Errors
     /// When what is declared for it cannot be; the workload does not start.
     async fn attach(&self, workload: &Arc<Running>) -> Result<(), TriggerError>;
+
+    /// Every trigger has attached, and the workload runs. What a trigger calls of its own accord it calls from here on.
+    async fn started(&self, workload: &Arc<Running>) {
+        let _ = workload;
+    }
 
     /// Detaches from a workload that is stopping: from here on no new call is made. Calls that are under way go on.
     async fn detach(&self, workload: &Arc<Running>);

@@ -99,6 +99,16 @@ async fn a_call_that_cannot_be_says_why() {
 }
 
 #[tokio::test]
+async fn what_text_cannot_say_is_refused_before_the_call() {
+    let host = run(&["counter-maker"]).await;
+    let text = "wharf:fixture/counters#[constructor]counter(1)";
+    let error = host.call_wave("default/w", "counter-maker", text).await.unwrap_err().to_string();
+    assert!(error.contains("handle") || error.contains("cannot be called so"), "{error}");
+    let made = host.call("default/w", "counter-maker", "wharf:fixture/counters#[constructor]counter", &[Val::U32(1)]);
+    assert!(matches!(made.await.unwrap().as_slice(), [Val::Resource(_)]));
+}
+
+#[tokio::test]
 async fn nothing_survives_a_call() {
     // A component that counts how often it was called, in its own memory.
     let counter = wat::parse_str(

@@ -127,6 +127,66 @@ async fn a_plugin_refuses_at_start_and_not_at_the_first_call() {
     host.workload_start(seven("other")).await.unwrap();
 }
 
+/// A plugin whose interface a unit shares, with a value per component all the same.
+struct Sharing;
+
+struct Kept(u32);
+
+struct Number;
+
+struct Data<'a>(&'a Kept);
+
+impl wasmtime::component::HasData for Number {
+    type Data<'a> = Data<'a>;
+}
+
+impl wharf::View for Number {
+    type Of = Number;
+    fn view(scope: wharf::Scope<'_>) -> Data<'_> {
+        Data(scope.grants.binding())
+    }
+}
+
+impl Plugin for Sharing {
+    fn name(&self) -> &'static str {
+        "sharing"
+    }
+    fn interfaces(&self) -> Vec<Provided> {
+        vec![Provided::shared("acme:shared/number@1.0.0")]
+    }
+    fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
+        binding.keep(Kept(9))
+    }
+    fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
+        let get = link.getter::<Number>();
+        link.instance()?.func_wrap("number", move |mut store: wasmtime::StoreContextMut<'_, Ctx>, (): ()| {
+            Ok((get(store.data_mut()).0.0,))
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_shared_interface_finds_the_binding_of_who_imports_it() {
+    let host = builder().plugin(Sharing).build().unwrap();
+    let pass = |import: &str, export: &str| {
+        component(&format!(
+            r#"(component (import "{import}" (instance $n (export "number" (func (result u32)))))
+                (core func $c (canon lower (func $n "number")))
+                (core module $m (import "" "n" (func $n (result i32))) (func (export "f") (result i32) (call $n)))
+                (core instance $i (instantiate $m (with "" (instance (export "n" (func $c))))))
+                (func $f (result u32) (canon lift (core func $i "f")))
+                (instance $e (export "number" (func $f))) (export "{export}" (instance $e)))"#
+        ))
+    };
+    // The entry does not import from the plugin; its sibling does.
+    let workload = Workload::new(name("w"))
+        .with_component(name("entry"), pass("acme:inner/number", "acme:outer/number"))
+        .with_component(name("inner"), pass("acme:shared/number@1.0.0", "acme:inner/number"));
+    host.workload_start(workload).await.unwrap();
+    let number = host.call_wave("default/w", "entry", "acme:outer/number#number()").await.unwrap();
+    assert_eq!(number, ["9"]);
+}
+
 #[test]
 fn two_plugins_cannot_provide_one_interface() {
     let error = builder().plugin(Picky).plugin(Picky).build().err().unwrap();

@@ -71,17 +71,20 @@ impl View for Logger<'static> {
 impl logging::Host for Logger<'_> {
     fn log(&mut self, level: Level, context: String, message: String) -> wasmtime::Result<()> {
         let Self { workload, component } = *self;
-        macro_rules! say {
-            ($level:ident) => {
-                tracing::$level!(target: "wharf::guest", workload, component, context, "{message}")
-            };
-        }
-        match level {
-            Level::Trace => say!(trace),
-            Level::Debug => say!(debug),
-            Level::Info => say!(info),
-            Level::Warn => say!(warn),
-            Level::Error | Level::Critical => say!(error),
+        // Line by line: a component must not be able to write what looks like another's line.
+        for message in message.lines() {
+            macro_rules! say {
+                ($level:ident) => {
+                    tracing::$level!(target: "wharf::guest", workload, component, context, "{message}")
+                };
+            }
+            match level {
+                Level::Trace => say!(trace),
+                Level::Debug => say!(debug),
+                Level::Info => say!(info),
+                Level::Warn => say!(warn),
+                Level::Error | Level::Critical => say!(error),
+            }
         }
         Ok(())
     }

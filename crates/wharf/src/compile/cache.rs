@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use wasmtime::component::Component;
 
@@ -15,6 +15,9 @@ use super::Key;
 const MAGIC: &[u8; 8] = b"WHARFC01";
 const HEADER: usize = MAGIC.len() + blake3::OUT_LEN;
 const EXTENSION: &str = "cwasm";
+/// What the name of a file begins with that is not whole yet, and when its writer must be dead.
+const BEGUN: &str = ".new-";
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A folder of compiled code, no larger than it may be. A cache that does not work costs time, never correctness: every
 /// failure is logged and the component compiled.
@@ -57,8 +60,9 @@ impl Cache {
     /// When the folder cannot be read or a file cannot be deleted.
     pub fn clear(&self) -> io::Result<u64> {
         let mut bytes = 0;
+        self.sweep(Duration::ZERO)?;
         for entry in self.entries()? {
-            fs::remove_file(&entry.path)?;
+            remove(&entry.path)?;
             bytes += entry.bytes;
         }
         Ok(bytes)
@@ -101,7 +105,7 @@ impl Cache {
     }
 
     fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
+        let mut file = tempfile::Builder::new().prefix(BEGUN).tempfile_in(&self.folder)?;
         file.write_all(MAGIC)?;
         file.write_all(blake3::hash(code).as_bytes())?;
         file.write_all(code)?;
@@ -118,8 +122,21 @@ impl Cache {
             if total <= self.max_bytes {
                 break;
             }
-            fs::remove_file(&entry.path)?;
+            remove(&entry.path)?;
             total -= entry.bytes;
+        }
+        self.sweep(ABANDONED)
+    }
+
+    /// Deletes files that were begun and never named, because their writer was killed.
+    fn sweep(&self, older_than: Duration) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let begun = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(BEGUN));
+            let age = fs::metadata(&path).and_then(|data| data.modified()).map(|at| at.elapsed().unwrap_or_default());
+            if begun && age.is_ok_and(|age| age >= older_than) {
+                remove(&path)?;
+            }
         }
         Ok(())
     }
@@ -137,6 +154,14 @@ impl Cache {
             }
         }
         Ok(entries)
+    }
+}
+
+/// Deletes a file; that another process did so first is as good.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use wac_types::{ItemKind, Types, WorldId};
-use workload::resolution::ResolvedImport;
-use workload::{InterfaceName, Name};
+use workload::resolution::{Provider, ResolvedImport};
+use workload::{InterfaceName, Name, Resolution, Unit};
 
 /// An import of a fused component that belongs to one of its components alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,15 @@ pub struct ScopedImport {
 pub(super) fn unchanged(imports: &[ResolvedImport]) -> BTreeMap<String, ScopedImport> {
     let grants = imports.iter().filter(|import| import.provider.is_grant());
     grants.map(|i| (i.import.clone(), ScopedImport { slot: 0, import: i.import.clone() })).collect()
+}
+
+/// The plugins' interfaces that stay one for the whole unit, each with the first component that imports it: the plugin
+/// bound to that one.
+pub(super) fn shared(unit: &Unit, resolution: &Resolution) -> Vec<(InterfaceName, usize)> {
+    let slots = unit.components.iter().enumerate();
+    let imports = slots.flat_map(|(slot, name)| resolution.components[name].iter().map(move |import| (slot, import)));
+    let of_plugins = imports.filter(|(_, i)| matches!(i.provider, Provider::Plugin { grant: false, .. }));
+    of_plugins.filter_map(|(slot, import)| Some((InterfaceName::parse(&import.import)?, slot))).collect()
 }
 
 /// Gives every granting interface that a component imports its scoped name, all of them before any is imported, because

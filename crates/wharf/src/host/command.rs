@@ -61,19 +61,25 @@ impl Trigger for CommandTrigger {
         "command"
     }
 
-    async fn attach(&self, running: &Arc<Running>) -> Result<(), TriggerError> {
+    async fn attach(&self, _: &Arc<Running>) -> Result<(), TriggerError> {
+        Ok(())
+    }
+
+    async fn started(&self, running: &Arc<Running>) {
         for command in &running.workload().triggers.command {
             let Some(entry) = running.entry(command.component.as_str()).cloned() else { continue };
             let (workload, component) = (running.workload().id(), command.component.clone());
+            // Counted before anything can stop the workload.
+            let under_way = entry.call_guard();
             tokio::spawn(async move {
                 match run_command(&entry).await {
                     Ok(Exit(0)) => tracing::info!(%workload, %component, "the command is done"),
                     Ok(Exit(code)) => tracing::warn!(%workload, %component, code, "the command failed"),
                     Err(error) => tracing::error!(%workload, %component, %error, "the command failed"),
                 }
+                drop(under_way);
             });
         }
-        Ok(())
     }
 
     async fn detach(&self, _: &Arc<Running>) {}
