@@ -19,6 +19,7 @@ struct Pair {
 
 impl Pair {
     fn up(generation: &str, front: &str, inspector: &str) -> Self {
+        let guests = if generation == "p2" { ["front-p2", "inspector-p2"] } else { ["front-p3", "inspector-p3"] };
         let folder = manifest(&format!(
             r#"
             name = "pair"
@@ -37,8 +38,8 @@ impl Pair {
             [[triggers.http]]
             component = "front"
             "#,
-            guest(&format!("front-{generation}")).display(),
-            guest(&format!("inspector-{generation}")).display(),
+            guest(guests[0]).display(),
+            guest(guests[1]).display(),
         ));
         for name in ["ours", "theirs"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();

@@ -17,7 +17,7 @@ const HEADER: usize = MAGIC.len() + blake3::OUT_LEN;
 const EXTENSION: &str = "cwasm";
 /// What the name of a file begins with that is not whole yet, and when its writer must be dead.
 const BEGUN: &str = ".new-";
-const ABANDONED: Duration = Duration::from_secs(3600);
+const ABANDONED: Duration = Duration::from_hours(1);
 
 /// A folder of compiled code, no larger than it may be. A cache that does not work costs time, never correctness: every
 /// failure is logged and the component compiled.
