@@ -131,7 +131,7 @@ pub(crate) struct Grants {
     /// Give the component a folder; `::ro` at the end lets it read only.
     #[arg(long, value_name = "HOST::GUEST[::ro]")]
     pub(crate) dir: Vec<String>,
-    /// Let the component connect to a host: [scheme://]host[:port], a wildcard or a network.
+    /// Let the component connect to a host: `[scheme://]host[:port]`, a wildcard or a network.
     #[arg(long, value_name = "HOST")]
     pub(crate) allow: Vec<String>,
     /// Let the component connect anywhere and listen.

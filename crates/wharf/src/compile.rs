@@ -1,7 +1,7 @@
 //! Fused component → compiled code.
 //!
 //! Takes a component's bytes; gives a [`Compiled`]. Each distinct component is compiled once while anybody holds it, off
-//! the async threads, from the [cache](cache) where it can. Never looks at what a component imports or is granted.
+//! the async threads, from the [cache] where it can. Never looks at what a component imports or is granted.
 
 pub mod cache;
 
