@@ -38,7 +38,7 @@ guests:
 
 # Write what comes out now into the golden folders.
 bless:
-    BLESS=1 cargo test -p workload -p wharf --test manifests --test graphs
+    BLESS=1 cargo test --workspace --test manifests --test graphs
 
 # Measure: calls, fuse, serve or start.
 bench what:

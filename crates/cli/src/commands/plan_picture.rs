@@ -1,6 +1,6 @@
 //! A plan as a picture: Mermaid, Graphviz's dot, or SVG drawn here (no program is needed to see it).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use wharf::host::Plan;
@@ -76,25 +76,33 @@ pub(crate) fn dot(plan: &Plan) -> String {
 
 const WIDTH: usize = 200;
 const HEIGHT: usize = 44;
-const GAP_X: usize = 220;
+const GAP_X: usize = 240;
 const GAP_Y: usize = 36;
 const MARGIN: usize = 24;
+/// Between two of the lines that go down to the host.
+const LANE: usize = 20;
 
-/// A picture in columns: entries at the left, each component right of those that import from it, the host at the right.
+/// A picture: components in columns, entries at the left and each right of those that import from it; below them what the
+/// host provides. Lines to the host run between the columns and in lanes of their own, so that none passes behind a box.
 pub(crate) fn svg(plan: &Plan) -> String {
     let edges = edges(plan);
-    let column = columns(plan, &edges);
-    let mut filled: BTreeMap<usize, usize> = BTreeMap::new();
-    let mut place: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for (name, column) in &column {
-        let row = filled.entry(*column).or_default();
+    let is_component = |name: &str| plan.resolution.components.contains_key(name);
+    let (to_siblings, to_host): (Vec<_>, Vec<_>) = edges.iter().partition(|edge| is_component(&edge.to));
+    let mut rows: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut place: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for (name, column) in columns(plan, &to_siblings) {
+        let row = rows.entry(column).or_default();
         place.insert(name, (MARGIN + column * (WIDTH + GAP_X), MARGIN + *row * (HEIGHT + GAP_Y)));
         *row += 1;
     }
-    let columns = filled.keys().max().map_or(1, |last| last + 1);
-    let rows = filled.values().max().copied().unwrap_or(1);
-    let (width, height) =
-        (2 * MARGIN + columns * (WIDTH + GAP_X) - GAP_X, 2 * MARGIN + rows * (HEIGHT + GAP_Y) - GAP_Y);
+    let bottom = MARGIN + rows.values().max().copied().unwrap_or(0) * (HEIGHT + GAP_Y);
+    let host_y = bottom + LANE * (to_host.len() + 1);
+    let hosts: BTreeSet<&str> = to_host.iter().map(|edge| edge.to.as_str()).collect();
+    for (i, host) in hosts.iter().enumerate() {
+        place.insert((*host).to_owned(), (MARGIN + i * (WIDTH + GAP_X), host_y));
+    }
+    let columns = rows.len().max(hosts.len()).max(1);
+    let (width, height) = (2 * MARGIN + columns * (WIDTH + GAP_X) - GAP_X / 2, host_y + HEIGHT + MARGIN);
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
@@ -102,69 +110,81 @@ pub(crate) fn svg(plan: &Plan) -> String {
          orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#667\"/></marker></defs>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
     );
-    for edge in &edges {
-        let (Some((x, y)), Some((to_x, to_y))) = (place.get(edge.from.as_str()), place.get(edge.to.as_str())) else {
-            continue;
+    for edge in &to_siblings {
+        let (from, to) = (place[&edge.from], place[&edge.to]);
+        text += &line_to_sibling(from, to, &label(edge, true));
+    }
+    // Where lines reach one host, or leave one component, they stand a little apart.
+    let mut used: BTreeMap<&str, usize> = BTreeMap::new();
+    for (lane, edge) in to_host.iter().enumerate() {
+        let mut next = |name| {
+            let n = used.entry(name).or_default();
+            *n += 1;
+            *n * 10
         };
-        let (start, end) = ((x + WIDTH, y + HEIGHT / 2), (*to_x, to_y + HEIGHT / 2));
-        let middle = usize::midpoint(start.0, end.0);
-        let sibling = plan.resolution.components.contains_key(edge.to.as_str());
+        let (leave, arrive) = (next(edge.from.as_str()), next(edge.to.as_str()));
+        let ((x, y), (to_x, to_y)) = (place[&edge.from], place[&edge.to]);
+        let (turn, lane_y) = (x + WIDTH + leave, bottom + LANE * lane);
         writeln!(
             text,
-            "<path d=\"M{} {}C{middle} {} {middle} {} {} {}\" fill=\"none\" stroke=\"#667\" marker-end=\"url(#a)\"/>\n\
-             <text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\" fill=\"#445\" font-size=\"11\">{}</text>",
-            start.0,
-            start.1,
-            start.1,
-            end.1,
-            end.0,
-            end.1,
-            usize::midpoint(start.1, end.1).saturating_sub(5),
-            escape(&label(edge, sibling)),
+            "<path d=\"M{} {}H{turn}V{lane_y}H{}V{to_y}\" fill=\"none\" stroke=\"#a83\" stroke-dasharray=\"4 3\" \
+             marker-end=\"url(#a)\"/>\n<text x=\"{}\" y=\"{}\" fill=\"#763\" font-size=\"11\">{}</text>",
+            x + WIDTH,
+            y + HEIGHT / 2 + leave / 2,
+            to_x + arrive,
+            turn.min(to_x + arrive) + 6,
+            lane_y - 4,
+            escape(&label(edge, false)),
         )
         .ok();
     }
-    for (name, (x, y)) in &place {
-        let component = plan.resolution.components.contains_key(*name);
-        let (fill, stroke) = match (component, is_entry(plan, name)) {
+    for (name, at) in &place {
+        let colours = match (is_component(name), is_entry(plan, name)) {
             (true, true) => ("#dde8ff", "#235"),
             (true, false) => ("#f2f5fa", "#667"),
             (false, _) => ("#fff8e6", "#a83"),
         };
-        writeln!(
-            text,
-            "<rect x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"8\" fill=\"{fill}\" \
-             stroke=\"{stroke}\"/>\n<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-            x + WIDTH / 2,
-            y + HEIGHT / 2 + 5,
-            escape(name),
-        )
-        .ok();
+        text += &a_box(name, *at, colours);
     }
     text + "</svg>\n"
 }
 
-/// Each node's column: one more than the rightmost of those that point at it. In a circle it stops growing.
-fn columns(plan: &Plan, edges: &[Edge]) -> BTreeMap<String, usize> {
+fn line_to_sibling(from: (usize, usize), to: (usize, usize), label: &str) -> String {
+    let (x, y, to_x, to_y) = (from.0 + WIDTH, from.1 + HEIGHT / 2, to.0, to.1 + HEIGHT / 2);
+    let middle = usize::midpoint(x, to_x);
+    format!(
+        "<path d=\"M{x} {y}C{middle} {y} {middle} {to_y} {to_x} {to_y}\" fill=\"none\" stroke=\"#667\" \
+         marker-end=\"url(#a)\"/>\n<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"#445\" font-size=\"11\">{}</text>\n",
+        to_x.saturating_sub(12),
+        to_y.saturating_sub(6),
+        escape(label),
+    )
+}
+
+fn a_box(name: &str, (x, y): (usize, usize), (fill, stroke): (&str, &str)) -> String {
+    format!(
+        "<rect x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"8\" fill=\"{fill}\" stroke=\"{stroke}\"/>\n\
+         <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
+        x + WIDTH / 2,
+        y + HEIGHT / 2 + 5,
+        escape(name),
+    )
+}
+
+/// Each component's column: one more than the rightmost of those that import from it. In a circle it stops growing.
+fn columns(plan: &Plan, edges: &[&Edge]) -> BTreeMap<String, usize> {
+    let most = plan.resolution.components.len();
     let mut column: BTreeMap<String, usize> =
         plan.resolution.components.keys().map(|name| (name.to_string(), 0)).collect();
-    column.extend(edges.iter().map(|edge| (edge.to.clone(), 0)));
-    for _ in 0..plan.resolution.components.len() {
+    for _ in 0..most {
         let before = column.clone();
         for edge in edges {
             let right = before[&edge.from] + 1;
             let at = column.entry(edge.to.clone()).or_default();
-            *at = right.max(*at).min(plan.resolution.components.len());
+            *at = right.max(*at).min(most);
         }
         if column == before {
             break;
-        }
-    }
-    // What the host provides stands together at the right.
-    let last = column.values().max().copied().unwrap_or(0);
-    for (name, at) in &mut column {
-        if !plan.resolution.components.contains_key(name.as_str()) {
-            *at = last;
         }
     }
     column
