@@ -123,20 +123,8 @@ pub(crate) fn svg(plan: &Plan) -> String {
             *n * 10
         };
         let (leave, arrive) = (next(edge.from.as_str()), next(edge.to.as_str()));
-        let ((x, y), (to_x, to_y)) = (place[&edge.from], place[&edge.to]);
-        let (turn, lane_y) = (x + WIDTH + leave, bottom + LANE * lane);
-        writeln!(
-            text,
-            "<path d=\"M{} {}H{turn}V{lane_y}H{}V{to_y}\" fill=\"none\" stroke=\"#a83\" stroke-dasharray=\"4 3\" \
-             marker-end=\"url(#a)\"/>\n<text x=\"{}\" y=\"{}\" fill=\"#763\" font-size=\"11\">{}</text>",
-            x + WIDTH,
-            y + HEIGHT / 2 + leave / 2,
-            to_x + arrive,
-            turn.min(to_x + arrive) + 6,
-            lane_y - 4,
-            escape(&label(edge, false)),
-        )
-        .ok();
+        let (from, to) = (place[&edge.from], place[&edge.to]);
+        text += &line_to_host(from, to, (leave, arrive), bottom + LANE * lane, &label(edge, false));
     }
     for (name, at) in &place {
         let colours = match (is_component(name), is_entry(plan, name)) {
@@ -157,6 +145,24 @@ fn line_to_sibling(from: (usize, usize), to: (usize, usize), label: &str) -> Str
          marker-end=\"url(#a)\"/>\n<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"#445\" font-size=\"11\">{}</text>\n",
         to_x.saturating_sub(12),
         to_y.saturating_sub(6),
+        escape(label),
+    )
+}
+
+fn line_to_host(
+    (x, y): (usize, usize),
+    (to_x, to_y): (usize, usize),
+    (leave, arrive): (usize, usize),
+    lane: usize,
+    label: &str,
+) -> String {
+    let (start, turn, end) = (y + HEIGHT / 2 + leave / 2, x + WIDTH + leave, to_x + arrive);
+    format!(
+        "<path d=\"M{} {start}H{turn}V{lane}H{end}V{to_y}\" fill=\"none\" stroke=\"#a83\" stroke-dasharray=\"4 3\" \
+         marker-end=\"url(#a)\"/>\n<text x=\"{}\" y=\"{}\" fill=\"#763\" font-size=\"11\">{}</text>\n",
+        x + WIDTH,
+        turn.min(end) + 6,
+        lane - 4,
         escape(label),
     )
 }
