@@ -13,6 +13,12 @@ for target in manifest resolver; do
             cp "$file" "fuzz/corpus/$target/$(basename "$(dirname "$file")")"
         done
     fi
-    cargo fuzz run --sanitizer none "$target" -- -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=4096 \
-        -verbosity=0 -print_final_stats=1 -close_fd_mask=1
+    log=$(mktemp)
+    if ! cargo fuzz run --sanitizer none "$target" -- -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=4096 \
+        -verbosity=0 -print_final_stats=1 >"$log" 2>&1; then
+        tail -n 60 "$log"
+        exit 1
+    fi
+    echo "$target: $(grep -o 'number_of_executed_units: *[0-9]*' "$log" | tr -s ' ') in $seconds s, no failure"
+    rm "$log"
 done
