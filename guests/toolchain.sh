@@ -4,7 +4,7 @@
 # With rustup's wasm32-wasip2 target none of this is needed: `cargo xtask guests` uses it when it is there.
 set -euo pipefail
 folder=$(realpath -m "${1:?usage: toolchain.sh FOLDER}")
-mkdir -p "$folder/debs" "$folder/root" "$folder/bin"
+mkdir -p "$folder/debs" "$folder/sysroot" "$folder/bin"
 cd "$folder/debs"
 
 version=$(apt-cache policy rustc-web | awk '/Candidate/ { print $2 }')
@@ -16,11 +16,11 @@ for deb in ./*.deb; do
     case $deb in
     # Of the sources only the standard library is needed.
     ./rust-web-src*)
-        dpkg-deb --fsys-tarfile "$deb" | tar x -C ../root --wildcards './usr/lib/*' './usr/src/rustc-*/library' ;;
-    *) dpkg -x "$deb" ../root ;;
+        dpkg-deb --fsys-tarfile "$deb" | tar x -C ../sysroot --wildcards './usr/lib/*' './usr/src/rustc-*/library' ;;
+    *) dpkg -x "$deb" ../sysroot ;;
     esac
 done
-usr=$folder/root/usr
+usr=$folder/sysroot/usr
 
 cat >"$folder/bin/rustc" <<WRAPPER
 #!/bin/sh

@@ -154,8 +154,12 @@ impl Toolchain {
             format!("{cargo_home}=/cargo"),
             format!("{cache}=/cache"),
             // The last one that fits counts.
-            format!("{cache}/guest-toolchain/root/usr=/rust"),
+            format!("{cache}/guest-toolchain/sysroot/usr=/rust"),
         ];
+        // The registry's sources stand in a folder that is named after its host.
+        let sources = fs::read_dir(format!("{cargo_home}/registry/src")).into_iter().flatten().flatten();
+        let sources = sources.map(|source| format!("{}=/crates", source.path().display()));
+        let remap: Vec<_> = remap.into_iter().chain(sources).collect();
         let flags: Vec<_> = remap.iter().map(|pair| format!("--remap-path-prefix={pair}")).collect();
         let env = match self {
             Self::Rustup => String::new(),

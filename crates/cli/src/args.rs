@@ -71,7 +71,7 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Run one component to its end, with this terminal as its own.
     #[command(
-        after_help = "Examples:\n  wharf run tool.wasm -- --flag x\n  wharf run tool.wasm --dir .::/work::ro --inherit-env\n\nThe exit code is the component's own."
+        after_help = "Examples:\n  wharf run tool.wasm -- --flag x\n  wharf run tool.wasm --dir .::/here::ro --inherit-env\n\nThe exit code is the component's own."
     )]
     Run(Run),
     /// Show who satisfies which import and what each component is granted; run nothing.

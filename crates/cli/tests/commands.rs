@@ -46,12 +46,12 @@ fn run_gives_standard_input_and_nothing_that_was_not_granted() {
 
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("note"), "kept").unwrap();
-    let dir = format!("{}::/work", folder.path().display());
-    assert!(stdout(&run(&["run", &command, "cat", "/work/note"])).starts_with("refused"));
-    assert_eq!(stdout(&run(&["run", "--dir", &dir, &command, "cat", "/work/note"])), "kept");
-    assert_eq!(stdout(&run(&["run", "--dir", &dir, &command, "write", "/work/new", "x"])), "written\n");
+    let dir = format!("{}::/here", folder.path().display());
+    assert!(stdout(&run(&["run", &command, "cat", "/here/note"])).starts_with("refused"));
+    assert_eq!(stdout(&run(&["run", "--dir", &dir, &command, "cat", "/here/note"])), "kept");
+    assert_eq!(stdout(&run(&["run", "--dir", &dir, &command, "write", "/here/new", "x"])), "written\n");
     let read_only = format!("{dir}::ro");
-    let refused = stdout(&run(&["run", "--dir", &read_only, &command, "write", "/work/newer", "x"]));
+    let refused = stdout(&run(&["run", "--dir", &read_only, &command, "write", "/here/newer", "x"]));
     assert!(refused.starts_with("refused"), "{refused}");
     assert!(!folder.path().join("newer").exists());
 }
