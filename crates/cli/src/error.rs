@@ -20,7 +20,6 @@ use wharf::load::LoadError;
 use wharf::workload::manifest::{ManifestProblem, Origins};
 use wharf::workload::{Problem, Severity};
 
-/// The manifest, when a file could not even be opened or has no problem of its own.
 pub(crate) const MANIFEST: u8 = 3;
 pub(crate) const UNRESOLVED: u8 = 4;
 pub(crate) const TRAPPED: u8 = 5;

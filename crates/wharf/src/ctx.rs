@@ -49,8 +49,8 @@ pub struct Scope<'a> {
 pub struct State(Vec<(TypeId, Box<dyn Any + Send>)>);
 
 impl State {
-    #[allow(clippy::missing_panics_doc, reason = "what is stored under a type's id is of that type")]
     /// The state of type `T`, made by `make` when it is first asked for.
+    #[allow(clippy::missing_panics_doc, reason = "what is stored under a type's id is of that type")]
     pub fn get_or_insert_with<T: Send + 'static>(&mut self, make: impl FnOnce() -> T) -> &mut T {
         let id = TypeId::of::<T>();
         let index = self.0.iter().position(|(other, _)| *other == id).unwrap_or_else(|| {

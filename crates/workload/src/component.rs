@@ -96,18 +96,6 @@ impl ComponentType {
         &self.exports
     }
 
-    /// The functions of an import or export: those of an interface, or the item itself.
-    pub fn functions(&self, item: &Extern) -> Vec<String> {
-        match item.kind {
-            ItemKind::Func(_) => vec![item.name.clone()],
-            ItemKind::Instance(id) => {
-                let functions = self.types[id].exports.iter().filter(|(_, kind)| matches!(kind, ItemKind::Func(_)));
-                functions.map(|(name, _)| name.clone()).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
     /// Whether an import needs nobody to provide it: it names types, and no resource or function.
     pub(crate) fn types_only(&self, item: &Extern) -> bool {
         let plain = |kind: &ItemKind| matches!(kind, ItemKind::Type(ty) if !matches!(ty, Type::Resource(_)));
