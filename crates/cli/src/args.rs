@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use wharf::workload::manifest::{Instances, InstancesMode};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -59,9 +60,9 @@ pub(crate) struct EngineArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve the workload of a manifest until it is interrupted.
+    /// Serve the workloads of manifests until it is interrupted.
     #[command(
-        after_help = "Examples:\n  wharf up\n  wharf up examples/guestbook --listen 0.0.0.0:80\n\nThe manifest is `wharf.toml`, `.yaml`, `.yml` or `.json`. The first SIGINT or SIGTERM drains, a second one aborts."
+        after_help = "Examples:\n  wharf up\n  wharf up examples/guestbook --listen 0.0.0.0:80\n  wharf up one/wharf.toml two/wharf.toml\n  wharf up /etc/wharf/workloads\n\nA manifest is `wharf.toml`, `.yaml`, `.yml` or `.json`; a folder without one gives every manifest in it and in its folders.\nThe first SIGINT or SIGTERM drains, a second one aborts. SIGHUP reads the manifests again and puts the new versions in the place of the old ones, without dropping a request."
     )]
     Up(Up),
     /// Serve one component over HTTP.
@@ -113,9 +114,9 @@ pub(crate) struct Listen {
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// The manifest, or its folder.
+    /// Manifests, their folders, or folders of manifests.
     #[arg(default_value = ".")]
-    pub(crate) path: PathBuf,
+    pub(crate) paths: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) listen: Listen,
 }
@@ -140,6 +141,9 @@ pub(crate) struct Grants {
     /// Give the component a value of `wasi:config`.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) config: Vec<String>,
+    /// Limit what an instance may use, as the manifest's `limits` do: `memory=64MiB`, `time=5s`, `concurrency=32`.
+    #[arg(long, value_name = "LIMIT=VALUE")]
+    pub(crate) limit: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -150,6 +154,24 @@ pub(crate) struct Serve {
     pub(crate) listen: Listen,
     #[command(flatten)]
     pub(crate) grants: Grants,
+    /// Keep so many instances ready, each for one request.
+    #[arg(long, value_name = "SIZE", conflicts_with = "reuse", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) warm: Option<u32>,
+    /// Let an instance serve so many requests, one after the other or, with WASI 0.3, at once. State survives in it.
+    #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) reuse: Option<u32>,
+}
+
+impl Serve {
+    /// How instances are made and kept.
+    pub(crate) fn instances(&self) -> Instances {
+        let mode = match (self.warm, self.reuse) {
+            (Some(_), _) => InstancesMode::Warm,
+            (_, Some(_)) => InstancesMode::Reuse,
+            _ => InstancesMode::Fresh,
+        };
+        Instances { mode, size: self.warm, calls: self.reuse, ..Instances::default() }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -47,6 +47,12 @@ impl Failure {
         Self { code, text: one(Severity::Error, None, &message.to_string(), &[], Some(hint)) }
     }
 
+    /// Several failures as one, with the code of the first.
+    pub(crate) fn all(failures: Vec<Self>) -> Self {
+        let code = failures.first().map_or(HOST, |failure| failure.code);
+        Self { code, text: failures.into_iter().map(|failure| failure.text).collect() }
+    }
+
     pub(crate) fn print(&self) -> ExitCode {
         anstream::eprint!("{}", self.text);
         ExitCode::from(self.code)

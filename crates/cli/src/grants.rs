@@ -35,6 +35,10 @@ pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<
         workload.volumes.insert(volume.clone(), Volume::Host { host });
         component.volumes.push(Mount { volume, guest, access });
     }
+    for (key, value) in pairs("--limit", &grants.limit)? {
+        let bad = |error| Failure::new(2, format!("--limit {key}={value}: {error}"));
+        component.limits.set(&key, &value).map_err(bad)?;
+    }
     Ok(workload.with_component(name, component))
 }
 

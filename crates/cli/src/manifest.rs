@@ -25,6 +25,37 @@ pub(crate) fn read(path: &Path) -> Result<(Workload, Declared), Failure> {
     Ok((workload.under(&folder), Declared { file: Some(file), origins: parsed.origins }))
 }
 
+/// The manifests at these paths: a file, the one in a folder, or those of a folder that has none by those names itself:
+/// the files that are named like a manifest, and the manifests of its folders.
+pub(crate) fn find_all(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for path in paths {
+        match find(path) {
+            Ok(file) => found.push(file),
+            Err(failure) => {
+                let below = below(path);
+                if below.is_empty() {
+                    return Err(failure);
+                }
+                found.extend(below);
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries
+        .filter_map(|entry| {
+            let path = entry.path();
+            if path.is_dir() { find(&path).ok() } else { Format::of(&path).map(|_| path) }
+        })
+        .collect()
+}
+
 fn find(path: &Path) -> Result<PathBuf, Failure> {
     if !path.is_dir() {
         return Ok(path.to_owned());

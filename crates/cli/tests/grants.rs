@@ -115,6 +115,9 @@ async fn nothing_granted_is_nothing_had() {
             assert_eq!(pair.ask(who, "env WHO").await, "none of 0");
             assert_eq!(pair.ask(who, "read /data/who").await, "no volume of 0");
             let refused = pair.ask(who, &format!("connect {address}")).await;
+            assert!(says(&refused, "connection-refused"), "the loopback is the workload's own: {refused}");
+            // An address for documentation, which nobody has (RFC 5737).
+            let refused = pair.ask(who, "connect 192.0.2.1:80").await;
             assert!(says(&refused, "access-denied"), "{refused}");
             assert!(says(&pair.ask(who, "lookup localhost").await, "access-denied"));
             let denied = pair.ask(who, &format!("http http://{address}/")).await;
@@ -134,11 +137,11 @@ async fn hosts_allow_what_they_say_to_the_component_that_has_them() {
         let pair = Pair::up(generation, &format!("hosts = ['tcp://127.0.0.1:{port}']"), "");
         let [mine, theirs] = pair.both(&format!("connect 127.0.0.1:{port}")).await;
         assert_eq!(mine, "connected");
-        assert!(says(&theirs, "access-denied"), "{theirs}");
+        assert!(says(&theirs, "connection-refused"), "{theirs}");
         let elsewhere = pair.ask("/mine", &format!("connect 127.0.0.1:{other}")).await;
-        assert!(says(&elsewhere, "access-denied"), "another port: {elsewhere}");
+        assert!(says(&elsewhere, "connection-refused"), "another port: {elsewhere}");
         let elsewhere = pair.ask("/mine", &format!("connect 127.0.0.2:{port}")).await;
-        assert!(says(&elsewhere, "access-denied"), "another address: {elsewhere}");
+        assert!(says(&elsewhere, "connection-refused"), "another address: {elsewhere}");
         let name = pair.ask("/mine", "lookup localhost").await;
         assert!(says(&name, "access-denied"), "a name that is not listed: {name}");
         let http = pair.ask("/mine", &format!("http http://127.0.0.1:{port}/")).await;
@@ -153,11 +156,11 @@ async fn a_name_allows_its_look_up_and_what_it_was_looked_up_as() {
         let port = listener.local_addr().unwrap().port();
         let pair = Pair::up(generation, &format!("hosts = ['localhost:{port}']"), "");
         let connect = format!("connect 127.0.0.1:{port}");
-        assert!(says(&pair.ask("/mine", &connect).await, "access-denied"), "not before it is looked up");
+        assert!(says(&pair.ask("/mine", &connect).await, "connection-refused"), "not before it is looked up");
         let found = pair.ask("/mine", "lookup localhost").await;
         assert!(found.contains("127, 0, 0, 1"), "{found}");
         assert_eq!(pair.ask("/mine", &connect).await, "connected");
-        assert!(says(&pair.ask("/theirs", &connect).await, "access-denied"), "it is nobody else's");
+        assert!(says(&pair.ask("/theirs", &connect).await, "connection-refused"), "it is nobody else's");
         assert!(says(&pair.ask("/mine", "lookup example.com").await, "access-denied"));
     }
 }

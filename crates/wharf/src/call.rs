@@ -1,9 +1,12 @@
 //! Instance → typed call: by values, or by the text of WAVE.
 
+use std::sync::Arc;
+
 use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::{Func, Type, Val, types::ComponentFunc};
 
-use crate::pool::{Entry, Instantiated};
+use crate::meter::Ended;
+use crate::pool::{Busy, Entry, Instantiated};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +37,21 @@ pub enum CallError {
         /// What the engine says.
         detail: String,
     },
-    /// The component trapped.
-    #[error("`{function}` trapped: {detail}")]
-    Trap {
+    /// The call ended before its time.
+    #[error("`{function}` failed: {ended}")]
+    Ended {
         /// The function.
         function: String,
-        /// The trap, with where it happened.
-        detail: String,
+        /// The trap, with where it happened, or the limit that was reached.
+        ended: Ended,
+    },
+    /// The call was not let in.
+    #[error("`{entry}` cannot be called now: {busy}")]
+    Busy {
+        /// The entry component.
+        entry: String,
+        /// Why.
+        busy: Busy,
     },
 }
 
@@ -48,43 +59,49 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// Calls a function with values, in a fresh instance. `function` is a function that the entry exports by itself, or
-/// `interface#function`; the interface's version can be left out.
+/// Calls a function with values, in an instance of its own by the unit's policy. `function` is a function that the entry
+/// exports by itself, or `interface#function`; the interface's version can be left out.
 ///
 /// # Errors
 /// [`CallError`].
-pub async fn call(entry: &Entry, function: &str, arguments: &[Val]) -> Result<Vec<Val>, CallError> {
-    let _under_way = entry.call_guard();
-    let mut instantiated = instantiate(entry).await?;
-    let func = find(entry, &mut instantiated, function)?;
-    let ty = func.ty(&instantiated.store);
-    run(instantiated, func, &ty, function, arguments).await
+pub async fn call(entry: &Arc<Entry>, function: &str, arguments: &[Val]) -> Result<Vec<Val>, CallError> {
+    let arguments = arguments.to_vec();
+    let work = move |func: &Found| {
+        let wanted = func.ty.params().len();
+        if wanted != arguments.len() {
+            let detail = format!("it takes {wanted} arguments, not {}", arguments.len());
+            return Err(CallError::Arguments { function: func.signature(), detail });
+        }
+        Ok(arguments)
+    };
+    Ok(run(entry, function.to_owned(), work).await?.1)
 }
 
-/// Calls a function written in WAVE, such as `add(2, 3)` or `acme:math/sums#add(2, 3)`, in a fresh instance; gives the
-/// results in WAVE.
+/// Calls a function written in WAVE, such as `add(2, 3)` or `acme:math/sums#add(2, 3)`, in an instance of its own by the
+/// unit's policy; gives the results in WAVE.
 ///
 /// # Errors
 /// [`CallError`].
-pub async fn call_wave(entry: &Entry, text: &str) -> Result<Vec<String>, CallError> {
-    let _under_way = entry.call_guard();
+pub async fn call_wave(entry: &Arc<Entry>, text: &str) -> Result<Vec<String>, CallError> {
     let (interface, call) = match text.split('(').next().and_then(|head| head.rfind('#')) {
-        Some(at) => (Some(&text[..at]), &text[at + 1..]),
-        None => (None, text),
+        Some(at) => (Some(&text[..at]), text[at + 1..].to_owned()),
+        None => (None, text.to_owned()),
     };
     let bad = |detail: String| CallError::Arguments { function: text.to_owned(), detail };
-    let call = UntypedFuncCall::parse(call).map_err(|error| bad(error.to_string()))?;
-    let function = interface.map_or_else(|| call.name().to_owned(), |i| format!("{i}#{}", call.name()));
-    let mut instantiated = instantiate(entry).await?;
-    let func = find(entry, &mut instantiated, &function)?;
-    let ty = func.ty(&instantiated.store);
-    let types: Vec<_> = ty.params().map(|(_, ty)| ty).collect();
-    let wrong = |detail: String| CallError::Arguments { function: signature(&function, &ty), detail };
-    if let Some(odd) = ty.params().map(|(_, ty)| ty).chain(ty.results()).find(|ty| !in_wave(ty)) {
-        return Err(wrong(format!("{} cannot be written in WAVE; call it by values", kind(&odd))));
-    }
-    let arguments = call.to_wasm_params::<Val>(&types).map_err(|error| wrong(error.to_string()))?;
-    let results = run(instantiated, func, &ty, &function, &arguments).await?;
+    let parsed = UntypedFuncCall::parse(&call).map_err(|error| bad(error.to_string()))?;
+    let function = interface.map_or_else(|| parsed.name().to_owned(), |i| format!("{i}#{}", parsed.name()));
+    let work = move |func: &Found| {
+        let wrong = |detail: String| CallError::Arguments { function: func.signature(), detail };
+        let types: Vec<_> = func.ty.params().map(|(_, ty)| ty).collect();
+        if let Some(odd) = types.iter().cloned().chain(func.ty.results()).find(|ty| !in_wave(ty)) {
+            return Err(wrong(format!("{} cannot be written in WAVE; call it by values", kind(&odd))));
+        }
+        // Parsed again here, because what was parsed borrows its text.
+        let parsed = UntypedFuncCall::parse(&call).map_err(|error| wrong(error.to_string()))?;
+        parsed.to_wasm_params::<Val>(&types).map_err(|error| wrong(error.to_string()))
+    };
+    let (found, results) = run(entry, function, work).await?;
+    let wrong = |detail: String| CallError::Arguments { function: found.signature(), detail };
     results.iter().map(|value| value.to_wave().map_err(|error| wrong(format!("{error:#}")))).collect()
 }
 
@@ -108,13 +125,74 @@ pub fn functions(entry: &Entry) -> Vec<String> {
     functions
 }
 
-async fn instantiate(entry: &Entry) -> Result<Instantiated, CallError> {
-    let refuse = |error| CallError::Instantiate { entry: entry.name().to_string(), detail: format!("{error:#}") };
-    entry.instantiate().await.map_err(refuse)
+/// A function that was found, with its type.
+struct Found {
+    name: String,
+    func: Func,
+    ty: ComponentFunc,
+}
+
+impl Found {
+    fn signature(&self) -> String {
+        signature(&self.name, &self.ty)
+    }
+}
+
+/// What a call gives while it is driven: errors of its own are no errors of the engine.
+type Ran = Result<(Found, Vec<Val>), CallError>;
+
+async fn run(
+    entry: &Arc<Entry>,
+    function: String,
+    arguments: impl FnOnce(&Found) -> Result<Vec<Val>, CallError> + Send + 'static,
+) -> Result<(Found, Vec<Val>), CallError> {
+    let busy = |busy| CallError::Busy { entry: entry.name().to_string(), busy };
+    let _under_way = entry.admit().await.map_err(busy)?;
+    let meter = entry.meter();
+    let (this, metered, name) = (entry.clone(), meter.clone(), function.clone());
+    let work = async move {
+        let mut instance = match this.instance(&metered).await {
+            Ok(instance) => instance,
+            // What ends the making of an instance is told as itself; only what the engine refuses is this.
+            Err(error) if error.is::<wasmtime::Trap>() || error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+                return Err(error);
+            }
+            Err(error) => {
+                let (entry, detail) = (this.name().to_string(), format!("{error:#}"));
+                return Ok(Err(CallError::Instantiate { entry, detail }));
+            }
+        };
+        let ran = invoke(&this, &mut instance, name, arguments).await?;
+        if ran.is_ok() {
+            this.give_back(instance);
+        }
+        Ok::<Ran, wasmtime::Error>(ran)
+    };
+    entry.drive(meter, work).await.map_err(|ended| CallError::Ended { function, ended })?
+}
+
+async fn invoke(
+    entry: &Entry,
+    instance: &mut Instantiated,
+    name: String,
+    arguments: impl FnOnce(&Found) -> Result<Vec<Val>, CallError>,
+) -> wasmtime::Result<Ran> {
+    let func = match find(entry, instance, &name) {
+        Ok(func) => func,
+        Err(error) => return Ok(Err(error)),
+    };
+    let found = Found { name, func, ty: func.ty(&instance.store) };
+    let arguments = match arguments(&found) {
+        Ok(arguments) => arguments,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut results = vec![Val::Bool(false); found.ty.results().len()];
+    found.func.call_async(&mut instance.store, &arguments, &mut results).await?;
+    Ok(Ok((found, results)))
 }
 
 fn find(entry: &Entry, instantiated: &mut Instantiated, function: &str) -> Result<Func, CallError> {
-    let Instantiated { store, instance } = instantiated;
+    let Instantiated { store, instance, .. } = instantiated;
     let found = match function.split_once('#') {
         None => instance.get_func(&mut *store, function),
         Some((interface, name)) => {
@@ -134,25 +212,6 @@ fn find(entry: &Entry, instantiated: &mut Instantiated, function: &str) -> Resul
         function: function.to_owned(),
         exports: functions(entry),
     })
-}
-
-async fn run(
-    instantiated: Instantiated,
-    func: Func,
-    ty: &ComponentFunc,
-    function: &str,
-    arguments: &[Val],
-) -> Result<Vec<Val>, CallError> {
-    let wanted = ty.params().len();
-    if wanted != arguments.len() {
-        let detail = format!("it takes {wanted} arguments, not {}", arguments.len());
-        return Err(CallError::Arguments { function: signature(function, ty), detail });
-    }
-    let mut store = instantiated.store;
-    let mut results = vec![Val::Bool(false); ty.results().len()];
-    let called = func.call_async(&mut store, arguments, &mut results).await;
-    called.map_err(|error| CallError::Trap { function: function.to_owned(), detail: format!("{error:#}") })?;
-    Ok(results)
 }
 
 /// Whether values of a type can be written in WAVE: handles, streams and maps cannot.

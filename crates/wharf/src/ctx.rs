@@ -3,6 +3,7 @@
 use std::any::{Any, TypeId};
 use std::sync::Arc;
 
+use wasmtime::ResourceLimiter;
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime_wasi::clocks::{WasiClocksCtx, WasiClocksCtxView};
 use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemCtxView};
@@ -10,20 +11,37 @@ use wasmtime_wasi::random::WasiRandomCtx;
 use wasmtime_wasi::sockets::{WasiSocketsCtx, WasiSocketsCtxView};
 use workload::Name;
 
+use crate::limits::{Guard, Limit};
+use crate::meter::Meter;
 use crate::wasi::grants::Grants;
+use crate::wasi::sockets::{Held, SocketsOf};
 
 /// How many components of one unit can have grants: the getters of so many slots are made when Wharf is compiled.
 pub const SLOTS: usize = 128;
 
+/// How many handles an instance can have: streams, requests, headers, files.
+const MAX_HANDLES: usize = 1 << 16;
+
 /// The data of a store: one instance of one unit.
 pub struct Ctx {
+    /// The first to go: ports are given back before the table closes their sockets.
+    held: Held,
     table: ResourceTable,
-    unit: Arc<[Arc<ComponentGrants>]>,
+    unit: Arc<Unit>,
+    meter: Option<Arc<Meter>>,
+    /// Bytes of linear memory and tables that the instance has.
+    memory: u64,
     scopes: Vec<State>,
     clocks: Option<WasiClocksCtx>,
     random: Option<WasiRandomCtx>,
     filesystem: WasiFilesystemCtx,
     sockets: WasiSocketsCtx,
+}
+
+/// What all instances of a unit share: what its components were granted, and its limits.
+pub struct Unit {
+    pub(crate) components: Vec<Arc<ComponentGrants>>,
+    pub(crate) guard: Arc<Guard>,
 }
 
 /// What a component was granted, made once for all its instances.
@@ -36,12 +54,16 @@ pub struct ComponentGrants {
 
 /// One component's part of a [`Ctx`], as the host functions that it calls see it.
 pub struct Scope<'a> {
+    /// What is kept of the sockets of the whole unit.
+    pub(crate) held: &'a mut Held,
     /// The handles of the whole unit: siblings pass them to each other.
     pub table: &'a mut ResourceTable,
     /// The component's own state in this instance.
     pub state: &'a mut State,
     /// What the component was granted.
     pub grants: &'a ComponentGrants,
+    /// The limits of the unit.
+    pub guard: &'a Arc<Guard>,
 }
 
 /// The state that host functions keep for one component of one instance, by type. Nothing is made before it is asked for.
@@ -142,10 +164,16 @@ pub(crate) fn getter<V: View>(slot: usize) -> Getter<V> {
 }
 
 impl Ctx {
-    pub(crate) fn new(unit: Arc<[Arc<ComponentGrants>]>) -> Self {
+    pub(crate) fn new(unit: Arc<Unit>) -> Self {
+        let mut table = ResourceTable::new();
+        // Handles are memory of the host, which no limit of the guest's memory holds.
+        table.set_max_capacity(MAX_HANDLES);
         Self {
-            table: ResourceTable::new(),
+            held: Held::default(),
+            table,
             unit,
+            meter: None,
+            memory: 0,
             scopes: Vec::new(),
             clocks: None,
             random: None,
@@ -162,17 +190,45 @@ impl Ctx {
         if self.scopes.len() <= slot {
             self.scopes.resize_with(slot + 1, State::default);
         }
-        Scope { table: &mut self.table, state: &mut self.scopes[slot], grants: &self.unit[slot] }
+        let Unit { components, guard } = &*self.unit;
+        let Self { held, table, scopes, .. } = self;
+        Scope { held, table, state: &mut scopes[slot], grants: &components[slot], guard }
     }
 
     /// The slot of the unit's entry.
     pub fn entry_slot(&self) -> usize {
-        self.unit.len() - 1
+        self.unit.components.len() - 1
     }
 
     /// The handles of the whole unit.
     pub fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
+    }
+
+    /// The limits of the unit.
+    pub fn guard(&self) -> &Arc<Guard> {
+        &self.unit.guard
+    }
+
+    /// Whose time the instance uses from now on.
+    pub(crate) fn metered_by(&mut self, meter: Option<Arc<Meter>>) {
+        self.meter = meter;
+    }
+
+    pub(crate) fn meter(&self) -> Option<&Meter> {
+        self.meter.as_deref()
+    }
+
+    /// Whether memory may grow by so many bytes; it has grown if it may.
+    fn grow(&mut self, bytes: usize) -> bool {
+        let grown = self.memory.saturating_add(bytes as u64);
+        let may = grown <= self.unit.guard.limits().memory;
+        if may {
+            self.memory = grown;
+        } else {
+            self.unit.guard.refuse(Limit::Memory);
+        }
+        may
     }
 
     pub(crate) fn clocks(&mut self) -> WasiClocksCtxView<'_> {
@@ -188,8 +244,26 @@ impl Ctx {
         WasiFilesystemCtxView { ctx: &mut self.filesystem, table: &mut self.table }
     }
 
+    /// As [`sockets`](Self::sockets), with the workload's loopback, which all components of a unit have in common.
+    pub(crate) fn workload_sockets(&mut self) -> SocketsOf<'_> {
+        let components = &self.unit.components;
+        let loopback = components[components.len() - 1].wasi.loopback();
+        let inner = WasiSocketsCtxView { ctx: &mut self.sockets, table: &mut self.table };
+        SocketsOf::of_handles(inner, loopback, &mut self.held)
+    }
+
     /// For operations on handles that some component opened by its own grant; it grants nothing itself.
     pub(crate) fn sockets(&mut self) -> WasiSocketsCtxView<'_> {
         WasiSocketsCtxView { ctx: &mut self.sockets, table: &mut self.table }
+    }
+}
+
+/// Holds all memories and tables of an instance to one limit together. They never shrink, and go with the store.
+impl ResourceLimiter for Ctx {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current)))
+    }
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current).saturating_mul(size_of::<usize>())))
     }
 }

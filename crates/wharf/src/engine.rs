@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wasmtime::{Config, Enabled, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::aside::Aside;
 use crate::compile::Compiler;
 use crate::compile::cache::Cache;
 
@@ -21,6 +22,7 @@ const KEEP_STACK: usize = 64 * 1024;
 pub struct Engine {
     wasmtime: wasmtime::Engine,
     compiler: Arc<Compiler>,
+    aside: Arc<Aside>,
     pooling: bool,
 }
 
@@ -45,7 +47,8 @@ impl Engine {
         EngineBuilder { pooling: true, instances: 1000, max_memory: 4 << 30, inlining: false, cache: None }
     }
 
-    /// The engine underneath.
+    /// The engine underneath. It interrupts guests by epochs: a store that a program makes by itself needs a deadline
+    /// ([`wasmtime::Store::set_epoch_deadline`]) before it runs anything.
     pub fn wasmtime(&self) -> &wasmtime::Engine {
         &self.wasmtime
     }
@@ -53,6 +56,11 @@ impl Engine {
     /// Whether instances come from the pool. `false` when it was turned off, or when the address space was too small.
     pub fn is_pooling(&self) -> bool {
         self.pooling
+    }
+
+    /// Where guests go on that compute for long.
+    pub(crate) fn aside(&self) -> &Arc<Aside> {
+        &self.aside
     }
 
     /// The compiler, with its cache.
@@ -123,7 +131,8 @@ impl EngineBuilder {
         };
         let cache = self.cache.and_then(|(folder, max_bytes)| Cache::open(folder, max_bytes));
         let compiler = Arc::new(Compiler::new(wasmtime.clone(), cache));
-        Ok(Engine { wasmtime, compiler, pooling })
+        let aside = Arc::new(Aside::new(&wasmtime));
+        Ok(Engine { wasmtime, compiler, aside, pooling })
     }
 
     fn config(&self, pooling: bool) -> Config {
@@ -131,6 +140,8 @@ impl EngineBuilder {
         config.wasm_component_model_async(true);
         config.wasm_component_model_map(true);
         config.wasm_component_model_implements(true);
+        // What makes a guest stop at each tick of the clock, to be asked whether it may go on.
+        config.epoch_interruption(true);
         if self.inlining {
             config.compiler_inlining(Inlining::Yes);
         }

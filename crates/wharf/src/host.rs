@@ -2,6 +2,7 @@
 
 mod builder;
 mod command;
+mod service;
 mod start;
 
 use std::collections::BTreeMap;
@@ -15,17 +16,23 @@ use workload::{HostInterface, Name, Problem, Resolution, Workload};
 
 pub use builder::{HostBuilder, HostError};
 pub use command::{CommandTrigger, Exit, run_command};
+pub use service::ServiceStatus;
 pub use start::StartError;
 
 use crate::call::{self, CallError};
 use crate::engine::Engine;
+use crate::limits::{Limit, Limits};
 use crate::load::{LoadError, Loaded, load};
 use crate::plugin::{Plugin, Trigger, TriggerError};
 use crate::pool::{Calls, Entry};
 use crate::wasi::stdio::Stdio;
+use service::Service;
 
 /// How long a stopping workload waits for the calls that are under way, unless the host says otherwise.
 pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long calls may take to end once they were told to.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// What a host does, in process and over the wire alike.
 #[async_trait]
@@ -39,7 +46,16 @@ pub trait HostApi: Send + Sync {
     /// [`StartError`], with every problem at once.
     async fn workload_start(&self, workload: Workload) -> Result<WorkloadStatus, StartError>;
 
-    /// Stops a workload: no new calls, then waits for those under way.
+    /// Puts a new version of a workload in the place of the one that runs: new calls go to the new one, and those under
+    /// way are waited for, as long as the host drains. No call is refused on the way; when the new one cannot start, the
+    /// old one goes on as if nothing had been asked.
+    ///
+    /// # Errors
+    /// [`StartError`], with every problem at once; [`StartError::NotRunning`] when there is nothing to replace.
+    async fn workload_update(&self, workload: Workload) -> Result<WorkloadStatus, StartError>;
+
+    /// Stops a workload: no new calls, then waits for those under way, as long as the host drains; then ends what is left,
+    /// and the services last.
     ///
     /// # Errors
     /// [`NoWorkload`] when there is none of this id.
@@ -82,10 +98,16 @@ pub struct WorkloadStatus {
     pub entries: Vec<Name>,
     /// How many components it has.
     pub components: usize,
-    /// How many calls are under way.
+    /// How many calls are under way, or wait to be let in.
     pub calls: usize,
+    /// How many instances are ready for a call, or kept for the next.
+    pub ready: usize,
+    /// How often each limit was reached.
+    pub refusals: BTreeMap<Limit, u64>,
     /// How long it has been up, in milliseconds.
     pub uptime_ms: u64,
+    /// The services.
+    pub services: Vec<ServiceStatus>,
     /// What was noticed when it started.
     pub warnings: Vec<String>,
 }
@@ -115,6 +137,8 @@ pub struct Running {
     pub(crate) calls: Arc<Calls>,
     pub(crate) started: Instant,
     pub(crate) warnings: Vec<Problem>,
+    /// Stopped last: calls that are under way may still need them.
+    services: tokio::sync::Mutex<Vec<Service>>,
     /// The ephemeral volumes, which go when the workload does.
     pub(crate) _volumes: Vec<tempfile::TempDir>,
 }
@@ -135,6 +159,41 @@ impl Running {
         self.entries.values()
     }
 
+    fn services(&self) -> Vec<ServiceStatus> {
+        // Held only while services are started or stopped, when there is nothing to tell of them.
+        self.services.try_lock().map_or_else(|_| Vec::new(), |services| services.iter().map(Service::status).collect())
+    }
+
+    async fn start_services(&self) {
+        let declared = &self.workload.components;
+        let entries = self.entries.iter().filter(|(name, _)| declared[*name].service);
+        self.services.lock().await.extend(entries.map(|(_, entry)| Service::start(&self.workload, entry.clone())));
+    }
+
+    /// Waits for the calls under way until the deadline, then ends them; then stops the services.
+    async fn end(&self, deadline: tokio::time::Instant) {
+        if tokio::time::timeout_at(deadline, self.calls.drained()).await.is_err() {
+            let (workload, calls) = (self.workload.id(), self.calls.count());
+            tracing::warn!(workload, calls, "calls were still under way when the time was up; they are ended");
+        }
+        self.calls.end();
+        // What was told to end does so at its next step; a host function that blocks is not waited for.
+        tokio::time::timeout(ENDING, self.calls.drained()).await.ok();
+        for service in &mut *self.services.lock().await {
+            service.stop().await;
+        }
+        self.services.lock().await.clear();
+        self.entries.values().for_each(|entry| entry.clear());
+    }
+
+    fn refusals(&self) -> BTreeMap<Limit, u64> {
+        let mut all = BTreeMap::new();
+        for (limit, count) in self.entries().flat_map(|entry| entry.guard().refusals.counts()) {
+            *all.entry(limit).or_default() += count;
+        }
+        all
+    }
+
     fn status(&self, state: State) -> WorkloadStatus {
         WorkloadStatus {
             id: self.workload.id(),
@@ -143,7 +202,10 @@ impl Running {
             entries: self.entries.keys().cloned().collect(),
             components: self.workload.components.len(),
             calls: self.calls.count(),
+            ready: self.entries().map(|entry| entry.ready()).sum(),
+            refusals: self.refusals(),
             uptime_ms: millis(self.started.elapsed()),
+            services: self.services(),
             warnings: self.warnings.iter().map(ToString::to_string).collect(),
         }
     }
@@ -180,10 +242,12 @@ struct Inner {
     interfaces: Vec<HostInterface>,
     stdio: Stdio,
     drain: Duration,
+    limits: Limits,
     id: String,
     friendly_name: String,
     labels: BTreeMap<String, String>,
     started: Instant,
+    updating: tokio::sync::Mutex<()>,
     /// `None` while a workload of this id is starting or stopping: the name is taken, and there is nothing to call yet.
     workloads: Mutex<BTreeMap<String, Option<Arc<Running>>>>,
 }
@@ -197,6 +261,7 @@ impl Host {
             triggers: Vec::new(),
             stdio: Stdio::default(),
             drain: DRAIN,
+            limits: Limits::default(),
             friendly_name: None,
             labels: BTreeMap::new(),
         }
@@ -282,10 +347,7 @@ impl Host {
         // From here on the name is taken and nothing can be called; it is free again when this is dropped.
         let _taken = Reservation { host: &self.0, id: id.to_owned(), kept: false };
         futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.detach(&running))).await;
-        if tokio::time::timeout_at(deadline, running.calls.drained()).await.is_err() {
-            let calls = running.calls.count();
-            tracing::warn!(workload = id, calls, "calls were still under way when the time was up");
-        }
+        running.end(deadline).await;
         Ok(running.status(State::Stopped))
     }
 }
@@ -329,6 +391,7 @@ impl HostApi for Host {
         let id = workload.id();
         let taken = Reservation::take(&self.0, &id)?;
         let running = Arc::new(start::start(&self.0, workload).await?);
+        running.start_services().await;
         for (i, trigger) in self.0.triggers.iter().enumerate() {
             if let Err(TriggerError(detail)) = trigger.attach(&running).await {
                 futures_util::future::join_all(self.0.triggers[..i].iter().map(|t| t.detach(&running))).await;
@@ -338,6 +401,47 @@ impl HostApi for Host {
         let status = running.status(State::Running);
         taken.keep(running.clone());
         futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.started(&running))).await;
+        Ok(status)
+    }
+
+    async fn workload_update(&self, workload: Workload) -> Result<WorkloadStatus, StartError> {
+        let id = workload.id();
+        // Two updates at once would each replace the same one.
+        let _turn = self.0.updating.lock().await;
+        let old = self.running(&id).map_err(|_| StartError::NotRunning { id: id.clone() })?;
+        let new = Arc::new(start::start(&self.0, workload).await?);
+        new.start_services().await;
+        for (i, trigger) in self.0.triggers.iter().enumerate() {
+            if let Err(TriggerError(detail)) = trigger.replace(&old, &new).await {
+                for trigger in &self.0.triggers[..i] {
+                    // What was attached to the old one before attaches to it again.
+                    if let Err(error) = trigger.replace(&new, &old).await {
+                        tracing::error!(workload = id, trigger = trigger.name(), %error, "the old version is not served");
+                    }
+                }
+                new.end(tokio::time::Instant::now()).await;
+                return Err(StartError::Trigger { trigger: trigger.name(), detail });
+            }
+        }
+        let status = new.status(State::Running);
+        let still = {
+            let mut workloads = self.0.workloads.lock().unwrap_or_else(PoisonError::into_inner);
+            match workloads.get_mut(&id) {
+                Some(slot @ Some(_)) => {
+                    *slot = Some(new.clone());
+                    true
+                }
+                _ => false,
+            }
+        };
+        if !still {
+            // It was stopped in the meantime, and what is stopped stays so.
+            futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.detach(&new))).await;
+            new.end(tokio::time::Instant::now()).await;
+            return Err(StartError::NotRunning { id });
+        }
+        futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.started(&new))).await;
+        old.end(tokio::time::Instant::now() + self.0.drain).await;
         Ok(status)
     }
 

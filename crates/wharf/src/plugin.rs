@@ -143,6 +143,17 @@ impl Link<'_> {
         self.linker.instance(self.import)
     }
 
+    /// Links functions of this import once more, in the place of those that were linked before.
+    pub(crate) fn again(
+        &mut self,
+        functions: impl FnOnce(&mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>,
+    ) -> wasmtime::Result<()> {
+        self.linker.allow_shadowing(true);
+        let linked = self.linker.instance(self.import).and_then(|mut instance| functions(&mut instance));
+        self.linker.allow_shadowing(false);
+        linked
+    }
+
     /// The getter for generated bindings: the data that `V` makes for the component whose import this is.
     pub fn getter<V: View>(&self) -> Getter<V> {
         getter::<V>(self.slot)
@@ -177,6 +188,19 @@ pub trait Trigger: Send + Sync + 'static {
     /// Every trigger has attached, and the workload runs. What a trigger calls of its own accord it calls from here on.
     async fn started(&self, workload: &Arc<Running>) {
         let _ = workload;
+    }
+
+    /// Puts a new version of a workload in the place of the old one, in one step where it can: no call is to find neither.
+    ///
+    /// # Errors
+    /// When what is declared for it cannot be; the old one stays attached.
+    async fn replace(&self, old: &Arc<Running>, new: &Arc<Running>) -> Result<(), TriggerError> {
+        self.detach(old).await;
+        let attached = self.attach(new).await;
+        if attached.is_err() {
+            self.attach(old).await?;
+        }
+        attached
     }
 
     /// Detaches from a workload that is stopping: from here on no new call is made. Calls that are under way go on.

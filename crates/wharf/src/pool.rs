@@ -1,24 +1,55 @@
-//! Entry → instances: how an instance is made for a call, and how calls under way are counted.
+//! Entry → instances: which calls are let in, and how an instance is made or found for each.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod calls;
+pub mod shared;
 
-use tokio::sync::Notify;
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance, InstancePre};
 use workload::Name;
 
+pub use calls::{Busy, CallGuard};
+pub(crate) use calls::{Calls, Gate};
+
+use crate::aside::Aside;
 use crate::compile::Compiled;
-use crate::ctx::{ComponentGrants, Ctx};
+use crate::ctx::{ComponentGrants, Ctx, Unit};
+use crate::limits::{Guard, Limits};
+use crate::meter::{Driven, Meter, slice_over};
+use crate::policy::Policy;
 
 /// A unit that is ready to run: what calls are made through.
 pub struct Entry {
     pub(crate) name: Name,
     pub(crate) pre: InstancePre<Ctx>,
-    pub(crate) grants: Arc<[Arc<ComponentGrants>]>,
+    pub(crate) unit: Arc<Unit>,
+    pub(crate) policy: Policy,
     pub(crate) calls: Arc<Calls>,
+    pub(crate) gate: Gate,
+    pub(crate) aside: Arc<Aside>,
     /// Keeps the code from being compiled again for the next workload that has it.
     pub(crate) compiled: Compiled,
+    pub(crate) kept: Kept,
+}
+
+/// The instances that wait for a call.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// The last that was put here is the first that is taken: the others get older, and go.
+    ready: Mutex<Vec<Ready>>,
+    /// Instances that serve calls, and take more.
+    open: Mutex<Vec<Arc<shared::Shared>>>,
+    refilling: AtomicBool,
+    reaping: AtomicBool,
+}
+
+struct Ready {
+    instance: Instantiated,
+    since: Instant,
 }
 
 /// An instance of a unit, with the store that it lives in.
@@ -27,6 +58,9 @@ pub struct Instantiated {
     pub store: Store<Ctx>,
     /// The instance.
     pub instance: Instance,
+    /// What a caller keeps with the instance from one call to the next, such as its typed exports.
+    pub kept: Option<Arc<dyn Any + Send + Sync>>,
+    served: u32,
 }
 
 impl Entry {
@@ -48,63 +82,197 @@ impl Entry {
     /// What the entry component was granted.
     pub fn grants(&self) -> &ComponentGrants {
         // A unit has its entry, and the entry is its last component.
-        &self.grants[self.grants.len() - 1]
+        &self.unit.components[self.unit.components.len() - 1]
     }
 
-    /// A store for one instance of this unit.
-    pub fn store(&self) -> Store<Ctx> {
-        Store::new(self.pre.engine(), Ctx::new(self.grants.clone()))
+    /// The unit's limits, and what was refused for them.
+    pub fn guard(&self) -> &Arc<Guard> {
+        &self.unit.guard
     }
 
-    /// Makes an instance.
+    /// The unit's limits.
+    pub fn limits(&self) -> &Limits {
+        self.unit.guard.limits()
+    }
+
+    /// How the unit's instances are made and kept.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// How many instances wait for a call.
+    pub fn ready(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// A store for one instance of this unit, within its limits. It is to be driven by [`drive`](Self::drive).
+    pub fn store(&self, meter: &Arc<Meter>) -> Store<Ctx> {
+        let mut store = Store::new(self.pre.engine(), Ctx::new(self.unit.clone()));
+        store.data_mut().metered_by(Some(meter.clone()));
+        store.limiter(|ctx| ctx);
+        store.epoch_deadline_callback(slice_over);
+        store.set_epoch_deadline(1);
+        store
+    }
+
+    /// A new count of a call's time, by the unit's limits.
+    pub fn meter(&self) -> Arc<Meter> {
+        Meter::new(&self.unit.guard, &self.calls)
+    }
+
+    /// A count of time without limits but those of the manifest: for what runs as long as it runs.
+    pub(crate) fn untimed(&self, declared: &workload::manifest::Limits) -> Arc<Meter> {
+        let limits = self.limits().clone().untimed(declared);
+        Meter::limited(&self.unit.guard, &self.calls, limits.time, limits.cpu)
+    }
+
+    /// Drives work on this unit's instances within its limits. Dropped, it ends, and the instances with it.
+    pub fn drive<T: Send + 'static>(
+        &self,
+        meter: Arc<Meter>,
+        work: impl Future<Output = wasmtime::Result<T>> + Send + 'static,
+    ) -> Driven<T> {
+        Driven::new(self.aside.clone(), meter, work)
+    }
+
+    /// An instance for a call: one that is ready, or a new one.
+    ///
+    /// # Errors
+    /// When the pool is empty or the component's start-up traps.
+    pub async fn instance(self: &Arc<Self>, meter: &Arc<Meter>) -> wasmtime::Result<Instantiated> {
+        if self.policy != Policy::Fresh
+            && let Some(mut ready) = self.take_ready()
+        {
+            ready.store.data_mut().metered_by(Some(meter.clone()));
+            ready.store.set_epoch_deadline(1);
+            return Ok(ready);
+        }
+        self.make(meter).await
+    }
+
+    /// A new instance, for calls through bindings that a program drives by itself. The limits of time hold only for what is
+    /// driven by [`drive`](Self::drive), with the meter that the instance was made with.
     ///
     /// # Errors
     /// When the pool is empty or the component's start-up traps.
     pub async fn instantiate(&self) -> wasmtime::Result<Instantiated> {
-        let mut store = self.store();
+        self.make(&self.meter()).await
+    }
+
+    async fn make(&self, meter: &Arc<Meter>) -> wasmtime::Result<Instantiated> {
+        let mut store = self.store(meter);
         let instance = self.pre.instantiate_async(&mut store).await?;
-        Ok(Instantiated { store, instance })
+        Ok(Instantiated { store, instance, kept: None, served: 0 })
     }
 
-    /// Counts a call as under way until what this returns is dropped: a workload that stops waits for it.
-    pub fn call_guard(&self) -> CallGuard {
-        self.calls.count.fetch_add(1, Ordering::Relaxed);
-        CallGuard(self.calls.clone())
-    }
-}
-
-/// The calls of a workload that are under way.
-#[derive(Default)]
-pub(crate) struct Calls {
-    count: AtomicUsize,
-    none: Notify,
-}
-
-impl Calls {
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+    fn take_ready(self: &Arc<Self>) -> Option<Instantiated> {
+        let ready = self.lock().pop();
+        self.refill();
+        ready.map(|ready| ready.instance)
     }
 
-    /// Waits until there are none.
-    pub(crate) async fn drained(&self) {
-        loop {
-            let none = self.none.notified();
-            if self.count.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            none.await;
+    /// Gives an instance back whose call went well. It is kept if the policy says so.
+    pub fn give_back(self: &Arc<Self>, mut instance: Instantiated) {
+        instance.served += 1;
+        if self.policy.keeps(instance.served) && !self.calls.stopped() {
+            self.put(instance);
+            self.reap();
         }
     }
+
+    fn put(&self, mut instance: Instantiated) {
+        instance.store.data_mut().metered_by(None);
+        self.lock().push(Ready { instance, since: Instant::now() });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Ready>> {
+        self.kept.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the instances that are missing, in a task of its own.
+    pub(crate) fn refill(self: &Arc<Self>) {
+        if self.policy.missing(self.ready()) == 0 || self.kept.refilling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let entry = Arc::downgrade(self);
+        tokio::spawn(async move { while make_one(&entry).await {} });
+    }
+
+    /// Lets go of the instances that had nothing to do for too long, in a task of its own, while there are any.
+    fn reap(self: &Arc<Self>) {
+        let Some(idle) = self.policy.idle() else { return };
+        if self.kept.reaping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let entry = Arc::downgrade(self);
+        tokio::spawn(async move {
+            // Half of it, so that nothing is kept much longer than it may be.
+            let round = (idle / 2).max(Duration::from_millis(1));
+            loop {
+                tokio::time::sleep(round).await;
+                let Some(entry) = entry.upgrade() else { return };
+                let old: Vec<Ready> = {
+                    let mut ready = entry.lock();
+                    let young = ready.iter().position(|ready| ready.since.elapsed() < idle).unwrap_or(ready.len());
+                    let old = ready.drain(..young).collect();
+                    if ready.is_empty() {
+                        entry.kept.reaping.store(false, Ordering::Release);
+                    }
+                    old
+                };
+                drop(old);
+                if !entry.kept.reaping.load(Ordering::Acquire) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Lets go of all instances that wait: the workload has stopped.
+    pub(crate) fn clear(&self) {
+        let ready = std::mem::take(&mut *self.lock());
+        drop(ready);
+    }
+
+    /// Lets a call in, now or when others are done. The call is under way until what this returns is dropped.
+    ///
+    /// # Errors
+    /// [`Busy`] when as many wait as may, or it waited too long, or the workload has stopped.
+    pub async fn admit(self: &Arc<Self>) -> Result<CallGuard, Busy> {
+        calls::admit(self).await
+    }
 }
 
-/// A call that is under way.
-pub struct CallGuard(Arc<Calls>);
-
-impl Drop for CallGuard {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::Release) == 1 {
-            self.0.none.notify_waiters();
+/// Makes one of the instances that are missing; says whether to go on.
+async fn make_one(entry: &Weak<Entry>) -> bool {
+    let Some(entry) = entry.upgrade() else { return false };
+    let stop = |entry: &Entry| {
+        entry.kept.refilling.store(false, Ordering::Release);
+        // One may have been taken since it was counted.
+        entry.policy.missing(entry.ready()) > 0 && !entry.kept.refilling.swap(true, Ordering::AcqRel)
+    };
+    if entry.calls.stopped() {
+        entry.kept.refilling.store(false, Ordering::Release);
+        return false;
+    }
+    if entry.policy.missing(entry.ready()) == 0 {
+        return stop(&entry);
+    }
+    let meter = entry.meter();
+    let making = {
+        let (entry, meter) = (entry.clone(), meter.clone());
+        async move { entry.make(&meter).await }
+    };
+    match entry.drive(meter, making).await {
+        Ok(instance) => {
+            entry.put(instance);
+            true
+        }
+        Err(error) => {
+            // The next call tries again, and makes its own if it must.
+            tracing::warn!(component = %entry.name, %error, "an instance could not be made ahead of need");
+            entry.kept.refilling.store(false, Ordering::Release);
+            false
         }
     }
 }

@@ -5,7 +5,12 @@
 pub mod grants;
 pub mod stdio;
 mod cli;
+mod files;
 mod network;
+pub(crate) mod loopback;
+pub(crate) mod sockets;
+mod sockets_p2;
+mod sockets_p3;
 pub(crate) mod table;
 
 use workload::HostInterface;

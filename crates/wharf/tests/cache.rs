@@ -32,6 +32,7 @@ async fn compile(engine: &Engine, n: u32) -> u32 {
     let compiled = engine.compiler().compile(component(n)).await.unwrap();
     let component = compiled.get().unwrap();
     let mut store = wasmtime::Store::new(engine.wasmtime(), ());
+    store.set_epoch_deadline(1);
     let linker = wasmtime::component::Linker::new(engine.wasmtime());
     let instance = linker.instantiate_async(&mut store, component).await.unwrap();
     let f = instance.get_typed_func::<(), (u32,)>(&mut store, "f").unwrap();

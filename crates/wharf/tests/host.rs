@@ -241,7 +241,7 @@ async fn a_stopping_workload_waits_for_its_calls() {
     let host = builder().build().unwrap();
     host.workload_start(seven("w")).await.unwrap();
     let entry = host.entry("default/w", "seven").unwrap();
-    let under_way = entry.call_guard();
+    let under_way = entry.admit().await.unwrap();
     assert_eq!(host.workload_status("default/w").await.unwrap().calls, 1);
     let stopping = tokio::spawn({
         let host = host.clone();

@@ -155,6 +155,16 @@ pub enum Problem {
         /// The interface of the handles.
         resource: String,
     },
+    /// A service that cannot run.
+    #[error("`{component}` is a service, and exports no {wanted}")]
+    ServiceWithoutExport {
+        /// The component.
+        component: Name,
+        /// What a service exports.
+        wanted: &'static str,
+        /// What it exports.
+        exports: Vec<String>,
+    },
     /// No entry reaches a component.
     #[error("nothing reaches `{component}`: no trigger calls it and no component that runs imports from it")]
     Unreached {
@@ -242,6 +252,7 @@ impl Problem {
             | Self::SharedGrant { component, .. }
             | Self::Unreached { component } => format!("components.{component}"),
             Self::NoEffect { component, key, .. } => format!("components.{component}.{key}"),
+            Self::ServiceWithoutExport { component, .. } => format!("components.{component}.service"),
             Self::Cycle { components } => components.first().map_or_else(String::new, |c| format!("components.{c}")),
             Self::TypeMismatch { link, .. } | Self::LinkUnknownExport { link, .. } => format!("links.{link}.to"),
             Self::LinkUnknownComponent { link, key, .. } => format!("links.{link}.{key}"),
@@ -262,7 +273,8 @@ impl Problem {
             }
             Self::LinkUnknownImport { from, imports, .. } => vec![has(from, "imports", imports)],
             Self::LinkUnknownExport { to, exports, .. } => vec![has(to, "exports", exports)],
-            Self::TriggerWithoutExport { component, exports, .. } => vec![has(component, "exports", exports)],
+            Self::TriggerWithoutExport { component, exports, .. }
+            | Self::ServiceWithoutExport { component, exports, .. } => vec![has(component, "exports", exports)],
             _ => Vec::new(),
         }
     }
@@ -297,6 +309,9 @@ impl Problem {
             Self::LinkTwice { .. } => "keep one of them".into(),
             Self::TriggerWithoutExport { wanted, .. } => {
                 format!("point the trigger at a component that exports {wanted}")
+            }
+            Self::ServiceWithoutExport { wanted, .. } => {
+                format!("take `service` away, or build the component as a command, which exports {wanted}")
             }
             Self::SharedGrant { resource, .. } => {
                 format!("let one component keep what it opened through `{resource}` and offer functions over it")

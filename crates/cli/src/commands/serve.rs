@@ -11,7 +11,10 @@ use crate::{grants, host};
 pub(crate) async fn serve(engine: &EngineArgs, args: &Serve) -> Result<ExitCode, Failure> {
     let mut workload = grants::workload(&args.component, &args.grants, &[])?;
     let component = workload.name.clone();
+    if let Some(component) = workload.components.get_mut(&component) {
+        component.instances = args.instances();
+    }
     workload.triggers.http.push(HttpTrigger { component, host: None, path: HttpPath::default() });
     let server = host::server(&args.listen).await?;
-    super::up::serve(engine, workload, &Declared::default(), server).await
+    super::up::serve(engine, vec![(workload, Declared::default())], server, None).await
 }

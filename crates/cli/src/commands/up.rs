@@ -1,7 +1,9 @@
-//! `wharf up`: serve the workload of a manifest until it is interrupted.
+//! `wharf up`: serve the workloads of manifests until it is interrupted.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
+use futures_util::StreamExt as _;
 use wharf::workload::Workload;
 use wharf::{Host, HostApi, Stdio};
 use wharf_http::HttpServer;
@@ -11,42 +13,126 @@ use crate::error::{self, Declared, Failure, HOST};
 use crate::output::{BOLD, DIM, NAME};
 use crate::{host, manifest, output};
 
+/// How many workloads start at once.
+const AT_ONCE: usize = 16;
+/// How many routes are said one by one.
+const FEW: usize = 20;
+
+type Declaration = (Workload, Declared);
+
 pub(crate) async fn up(engine: &EngineArgs, args: &Up) -> Result<ExitCode, Failure> {
-    let (workload, declared) = manifest::read(&args.path)?;
+    let declared = read(args)?;
     let server = host::server(&args.listen).await?;
-    serve(engine, workload, &declared, server).await
+    serve(engine, declared, server, Some(args)).await
 }
 
-/// Starts a workload, says what serves where, lets requests in, and stays until it is told to stop.
+/// Starts workloads, says what serves where, lets requests in, and stays until it is told to stop. Told to reload, it reads
+/// the manifests again, if there are any.
 pub(crate) async fn serve(
     engine: &EngineArgs,
-    workload: Workload,
-    declared: &Declared,
+    declared: Vec<Declaration>,
     server: HttpServer,
+    manifests: Option<&Up>,
 ) -> Result<ExitCode, Failure> {
     let host = host::build(host::builder(engine, Stdio::Log)?.trigger(server.clone()))?;
     let mut signals = Signals::new()?;
-    let starting = output::progress("starting", host.workload_start(workload.clone()));
-    let status = tokio::select! {
-        started = starting => started.map_err(|error| error::start(declared, &error))?,
-        () = signals.next() => return Ok(ExitCode::SUCCESS),
-    };
-    for warning in &status.warnings {
-        tracing::warn!("{warning}");
+    let starting = output::progress("starting", start(&host, &declared));
+    tokio::select! {
+        started = starting => started?,
+        () = signals.stop() => return Ok(ExitCode::SUCCESS),
     }
-    announce(&workload, &server);
+    announce(&declared, &server);
     server.accept();
-    signals.next().await;
-    drain(&host, &mut signals).await
+    loop {
+        match (signals.next().await, manifests) {
+            (Signal::Stop, _) => return drain(&host, &mut signals).await,
+            (Signal::Reload, Some(args)) => {
+                // What runs goes on, whatever is wrong with what is to replace it.
+                if let Err(failure) = reload(&host, args).await {
+                    failure.print();
+                }
+            }
+            (Signal::Reload, None) => tracing::warn!("there is no manifest to read again"),
+        }
+    }
 }
 
-fn announce(workload: &Workload, server: &HttpServer) {
+/// Every workload of every manifest, and everything that is wrong with any.
+fn read(args: &Up) -> Result<Vec<Declaration>, Failure> {
+    let mut declared: Vec<Declaration> = Vec::new();
+    let mut failures = Vec::new();
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    for file in manifest::find_all(&args.paths)? {
+        match manifest::read(&file) {
+            Ok((workload, origin)) => {
+                if let Some(other) = seen.insert(workload.id(), file.display().to_string()) {
+                    let message = format!("{} and {other} both declare `{}`", file.display(), workload.id());
+                    failures.push(Failure::with_hint(error::MANIFEST, message, "give one of them another name"));
+                }
+                declared.push((workload, origin));
+            }
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if failures.is_empty() { Ok(declared) } else { Err(Failure::all(failures)) }
+}
+
+/// Starts workloads, a few at a time; the failures of all of them are one.
+async fn start(host: &Host, declared: &[Declaration]) -> Result<(), Failure> {
+    let starting = declared.iter().map(|(workload, origin)| async move {
+        let started = host.workload_start(workload.clone()).await;
+        let status = started.map_err(|error| error::start(origin, &error))?;
+        for warning in &status.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
+    });
+    let started: Vec<Result<(), Failure>> = futures_util::stream::iter(starting).buffered(AT_ONCE).collect().await;
+    let failures: Vec<Failure> = started.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() { Ok(()) } else { Err(Failure::all(failures)) }
+}
+
+/// Reads the manifests again: what is new is started, what runs is replaced, what is gone is stopped. No request is
+/// dropped on the way.
+async fn reload(host: &Host, args: &Up) -> Result<(), Failure> {
+    let declared = read(args)?;
+    let wanted: BTreeSet<String> = declared.iter().map(|(workload, _)| workload.id()).collect();
+    let running: BTreeSet<String> = host.heartbeat().await.workloads.into_iter().collect();
+    let mut failures = Vec::new();
+    for (workload, origin) in declared {
+        let id = workload.id();
+        let replaced = if running.contains(&id) {
+            host.workload_update(workload).await
+        } else {
+            host.workload_start(workload).await
+        };
+        match replaced {
+            Ok(_) => anstream::eprintln!("{DIM}Reloaded{DIM:#} {NAME}{id}{NAME:#}"),
+            Err(error) => failures.push(error::start(&origin, &error)),
+        }
+    }
+    for id in running.difference(&wanted) {
+        // One that is gone already needs no stopping.
+        host.workload_stop(id).await.ok();
+        anstream::eprintln!("{DIM}Stopped{DIM:#} {NAME}{id}{NAME:#}");
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::all(failures)) }
+}
+
+fn announce(declared: &[Declaration], server: &HttpServer) {
     let url = server.url();
+    let routes: Vec<_> = declared.iter().flat_map(|(workload, _)| &workload.triggers.http).collect();
+    if declared.len() > 1 {
+        anstream::eprintln!("{DIM}{} workloads, {} routes{DIM:#}", declared.len(), routes.len());
+    }
     anstream::eprintln!("{BOLD}Serving HTTP on {url}{BOLD:#}");
-    for route in &workload.triggers.http {
+    for route in routes.iter().take(FEW) {
         let host = route.host.as_deref().unwrap_or("*");
         let (path, component) = (&route.path, &route.component);
         anstream::eprintln!("  {DIM}{host}{DIM:#} {path} → {NAME}{component}{NAME:#}");
+    }
+    if routes.len() > FEW {
+        anstream::eprintln!("  {DIM}and {} more{DIM:#}", routes.len() - FEW);
     }
 }
 
@@ -55,14 +141,20 @@ async fn drain(host: &Host, signals: &mut Signals) -> Result<ExitCode, Failure> 
     anstream::eprintln!("{DIM}Draining; interrupt again to abort{DIM:#}");
     tokio::select! {
         () = host.shutdown() => Ok(ExitCode::SUCCESS),
-        () = signals.next() => Err(Failure::new(HOST, "aborted before all calls were done")),
+        () = signals.stop() => Err(Failure::new(HOST, "aborted before all calls were done")),
     }
 }
 
-/// SIGINT and SIGTERM.
+enum Signal {
+    Stop,
+    Reload,
+}
+
+/// SIGINT and SIGTERM, which stop, and SIGHUP, which reloads.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -72,13 +164,19 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(refuse)?,
             terminate: signal(SignalKind::terminate()).map_err(refuse)?,
+            hang_up: signal(SignalKind::hangup()).map_err(refuse)?,
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.hang_up.recv() => Signal::Reload,
         }
+    }
+
+    async fn stop(&mut self) {
+        while !matches!(self.next().await, Signal::Stop) {}
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use wasmtime_wasi_http::{Error, WasiBody};
+use wharf::Limit;
+use wharf::limits::Guard;
 use wharf::pool::CallGuard;
 
 use crate::guest::{Drive, Guest};
@@ -53,6 +55,8 @@ pub(crate) struct Streaming {
     drive: Option<Drive>,
     /// The component trapped: whatever it wrote is not all that it had to say.
     failed: bool,
+    /// How many bytes the component may still write.
+    left: u64,
     /// How many bytes the client still expects, if the response's headers say.
     expected: Option<u64>,
     /// The client has all that there is.
@@ -73,18 +77,20 @@ impl Streaming {
             Driving::Done => (None, false),
             Driving::Failed => (None, true),
         };
-        Self { guest, body, ahead: None, drive, failed, expected, delivered: false, under_way: Some(under_way) }
+        let left = guest.guard().limits().response_body;
+        let under_way = Some(under_way);
+        Self { guest, body, ahead: None, drive, failed, left, expected, delivered: false, under_way }
     }
 
     /// Lets the component go on. A trap now is logged; the body shows it by ending early.
     fn poll_drive(&mut self, cx: &mut Context<'_>) {
         if let Some(drive) = &mut self.drive
-            && let Poll::Ready(done) = drive.as_mut().poll(cx)
+            && let Poll::Ready(done) = Pin::new(drive).poll(cx)
         {
             self.drive = None;
-            if let Err(error) = done {
+            if let Err(ended) = done {
                 self.failed = true;
-                self.guest.log_trap(&error);
+                self.guest.log(&ended.to_string());
             }
         }
     }
@@ -154,15 +160,20 @@ impl Streaming {
                 return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
             }
             Poll::Ready(None) => self.delivered = true,
+            Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| data.len() as u64 > self.left) => {
+                self.guest.guard().refuse(Limit::ResponseBody);
+                // What is left of the component ends with the body.
+                self.drive = None;
+                self.failed = true;
+                return Poll::Ready(Some(Err(Error::HttpResponseBodySize(None))));
+            }
             // The server asks no further once it has what the headers promised, or the trailers.
-            Poll::Ready(Some(Ok(frame))) => match (frame.data_ref(), &mut self.expected) {
-                (None, _) => self.delivered = true,
-                (Some(data), Some(expected)) => {
-                    *expected = expected.saturating_sub(data.len() as u64);
-                    self.delivered = *expected == 0;
-                }
-                _ => {}
-            },
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map(|data| data.len() as u64);
+                self.left -= length.unwrap_or(0);
+                self.expected = self.expected.map(|expected| expected.saturating_sub(length.unwrap_or(0)));
+                self.delivered = length.is_none() || self.expected == Some(0);
+            }
             _ => {}
         }
         polled
@@ -178,8 +189,8 @@ impl Drop for Streaming {
         if let (Some(drive), Ok(runtime)) = (self.drive.take(), tokio::runtime::Handle::try_current()) {
             let (guest, under_way) = (self.guest.clone(), self.under_way.take());
             runtime.spawn(async move {
-                if let Err(error) = drive.await {
-                    guest.log_trap(&error);
+                if let Err(ended) = drive.await {
+                    guest.log(&ended.to_string());
                 }
                 drop(under_way);
             });
@@ -187,17 +198,57 @@ impl Drop for Streaming {
     }
 }
 
-/// A body, and a future that is ready when it was read to its end or dropped.
-pub(crate) fn watch(body: WasiBody) -> (WasiBody, impl Future<Output = ()>) {
-    let (through, ended) = tokio::sync::oneshot::channel::<()>();
+/// A body, and a future that is ready when it was read to its end or dropped; it says whether to its end.
+pub(crate) fn watch(body: WasiBody) -> (WasiBody, impl Future<Output = bool>) {
+    let (through, ended) = tokio::sync::oneshot::channel();
     let watched = Watched { body, through: Some(through) };
     (WasiBody::new(watched), async move { ended.await.unwrap_or_default() })
 }
 
 struct Watched {
     body: WasiBody,
-    /// Dropped when the body is through.
-    through: Option<tokio::sync::oneshot::Sender<()>>,
+    /// Told when the body is through.
+    through: Option<tokio::sync::oneshot::Sender<bool>>,
+}
+
+/// A request's body that fails beyond its limit, and says so to nobody but the component.
+pub(crate) struct Limited<B> {
+    body: B,
+    left: u64,
+    guard: Arc<Guard>,
+}
+
+impl<B> Limited<B> {
+    pub(crate) fn new(body: B, guard: Arc<Guard>) -> Self {
+        Self { body, left: guard.limits().request_body, guard }
+    }
+}
+
+impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Limited<B> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            if length > self.left {
+                self.guard.refuse(Limit::RequestBody);
+                let limit = self.guard.limits().request_body;
+                return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(limit)))));
+            }
+            self.left -= length;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 impl Body for Watched {
@@ -206,8 +257,10 @@ impl Body for Watched {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-            self.through = None;
+        if matches!(polled, Poll::Ready(None | Some(Err(_))))
+            && let Some(through) = self.through.take()
+        {
+            through.send(true).ok();
         }
         polled
     }

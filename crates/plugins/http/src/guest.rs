@@ -1,24 +1,29 @@
 //! Request → a component's instance → response.
 //!
-//! The instance runs inside the connection's own task: nothing is spawned and nothing changes threads for a request. The
-//! [body](crate::body) goes on driving it while the response streams.
+//! The instance runs inside the connection's own task: nothing is spawned and nothing changes threads for a request that
+//! is soon done. The [body](crate::body) goes on driving it while the response streams.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use futures_util::future::Either;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
-use wasmtime_wasi_http::p2::bindings::{ProxyPre, http::types::Scheme};
-use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime::component::Accessor;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices, http::types::Scheme};
+use wasmtime_wasi_http::p3::bindings::{Service, ServiceIndices};
 use wasmtime_wasi_http::{WasiBody, WasiHttpCtxView, p3};
+use wharf::meter::Meter;
+use wharf::policy::Policy;
 use wharf::pool::CallGuard;
-use wharf::{Ctx, Entry, View as _};
+use wharf::pool::shared::{Bindings, Done, Job};
+use wharf::{Ctx, Driven, Ended, Entry, Limit, View as _};
 
 use crate::body::{self, Driving, ResponseBody};
 use crate::outbound::Http;
@@ -30,56 +35,112 @@ pub(crate) struct Guest {
 }
 
 enum Handler {
-    P2(ProxyPre<Ctx>),
-    P3(ServicePre<Ctx>),
+    P2(ProxyIndices),
+    P3(ServiceIndices),
 }
 
-/// What drives an instance: done when the component is, with an error if it trapped.
-pub(crate) type Drive = Pin<Box<dyn Future<Output = wasmtime::Result<()>> + Send>>;
+/// What drives an instance: done when the component is, with an error if it was ended.
+pub(crate) type Drive = Driven<()>;
 
-type Answer = oneshot::Sender<Result<Response<WasiBody>, String>>;
+/// What a component answers, or why it did not.
+type Answered = Result<Response<WasiBody>, String>;
 
 impl Guest {
     /// The handler that an entry exports, the newer one if it has both.
     pub(crate) fn new(entry: Arc<Entry>) -> wasmtime::Result<Self> {
-        let handler = match ServicePre::new(entry.pre().clone()) {
-            Ok(pre) => Handler::P3(pre),
-            Err(_) => Handler::P2(ProxyPre::new(entry.pre().clone())?),
+        let handler = match ServiceIndices::new(entry.pre()) {
+            Ok(indices) => Handler::P3(indices),
+            Err(_) => Handler::P2(ProxyIndices::new(entry.pre())?),
         };
         Ok(Self { entry, handler })
     }
 
-    /// Answers a request. What goes wrong in the component is logged and becomes 502; it never becomes an error of the
-    /// connection, unless the response had begun.
+    /// Answers a request. What goes wrong in the component is logged and becomes 502, or 504 when its time was up; it never
+    /// becomes an error of the connection, unless the response had begun.
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, tls: bool) -> Response<ResponseBody> {
-        let under_way = self.entry.call_guard();
-        let head = request.method() == http::Method::HEAD;
-        let request = request.map(|body| body.map_err(wasmtime_wasi_http::Error::from).boxed_unsync());
-        let (answer, answered) = oneshot::channel();
-        let drive: Drive = match &self.handler {
-            Handler::P2(_) => Box::pin(drive_p2(self.clone(), request, tls, answer)),
-            Handler::P3(_) => Box::pin(drive_p3(self.clone(), with_authority(request, tls), answer)),
+        if let Some(refused) = self.too_large(&request) {
+            return refused;
+        }
+        let Ok(under_way) = self.entry.admit().await else {
+            return later("too many requests at once\n");
         };
+        let head = request.method() == http::Method::HEAD;
+        let request = request.map(|body| self.incoming(body));
+        let (answer, answered) = oneshot::channel();
+        match (&self.handler, self.entry.policy()) {
+            (Handler::P3(_), Policy::Reuse { .. }) => {
+                self.answer_shared(with_authority(request, tls), answer, answered, head, under_way).await
+            }
+            (Handler::P3(_), _) => {
+                let meter = self.entry.meter();
+                let work = drive_p3(self.clone(), meter.clone(), with_authority(request, tls), answer);
+                let drive = self.entry.drive(meter, work);
+                self.answer_driven(drive, answered, head, under_way).await
+            }
+            (Handler::P2(_), _) => {
+                let meter = self.entry.meter();
+                let work = drive_p2(self.clone(), meter.clone(), request, tls, answer);
+                let drive = self.entry.drive(meter, work);
+                self.answer_driven(drive, answered, head, under_way).await
+            }
+        }
+    }
+
+    /// Answers with an instance that is this request's alone.
+    async fn answer_driven(
+        self: Arc<Self>,
+        drive: Drive,
+        answered: oneshot::Receiver<Answered>,
+        head: bool,
+        under_way: CallGuard,
+    ) -> Response<ResponseBody> {
         let mut answered = pin!(answered.fuse());
         // The component first: it is what makes the answer.
         let (answer, driving) = match futures_util::future::select(drive, &mut answered).await {
             Either::Left((Ok(()), _)) => (answered.now_or_never(), Driving::Done),
-            Either::Left((Err(error), _)) => match answered.now_or_never() {
+            Either::Left((Err(ended), _)) => match answered.now_or_never() {
                 // It answered, and trapped after that: the answer stands as far as it goes.
                 Some(Ok(answer)) => {
-                    self.log_trap(&error);
+                    self.log(&ended.to_string());
                     (Some(Ok(answer)), Driving::Failed)
                 }
-                _ => return self.failed(&format!("{error:#}")),
+                _ => return self.ended(&ended),
             },
             Either::Right((answer, drive)) => (Some(answer), Driving::On(drive)),
         };
-        let response = match answer {
-            Some(Ok(Ok(response))) => response,
-            Some(Ok(Err(code))) => return self.failed(&format!("it answered with the error {code}")),
-            _ => return self.failed("it ended without an answer"),
+        match answer {
+            Some(Ok(Ok(response))) => self.stream(response, driving, head, under_way).await,
+            Some(Ok(Err(code))) => self.failed(&format!("it answered with the error {code}")),
+            _ => self.failed("it ended without an answer"),
+        }
+    }
+
+    /// Answers with an instance that may serve others at the same time. Nobody drives it here.
+    async fn answer_shared(
+        self: Arc<Self>,
+        request: Request<WasiBody>,
+        answer: oneshot::Sender<Answered>,
+        answered: oneshot::Receiver<Answered>,
+        head: bool,
+        under_way: CallGuard,
+    ) -> Response<ResponseBody> {
+        let begun = Instant::now();
+        let job: Job = Box::new(move |accessor, bindings| Box::pin(shared_p3(accessor, bindings, request, answer)));
+        let guest = self.clone();
+        let load = move |store: &mut wasmtime::Store<Ctx>, instance: &wasmtime::component::Instance| {
+            let Handler::P3(indices) = &guest.handler else { wasmtime::bail!("not a handler of WASI 0.3") };
+            Ok(Arc::new(indices.load(store, instance)?) as Bindings)
         };
-        self.stream(response, driving, head, under_way).await
+        if let Err(ended) = self.entry.submit(load, job).await {
+            return self.ended(&ended);
+        }
+        match answered.await {
+            Ok(Ok(response)) => self.stream(response, Driving::Done, head, under_way).await,
+            Ok(Err(code)) => self.failed(&format!("it answered with the error {code}")),
+            // Why the instance ended is logged where it was driven.
+            Err(_) if self.entry.limits().time.is_some_and(|time| begun.elapsed() >= time) => timed_out(),
+            Err(_) => plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n"),
+        }
     }
 
     /// Turns the component's response into the connection's. A response that is whole by now goes out in one piece.
@@ -91,8 +152,17 @@ impl Guest {
         under_way: CallGuard,
     ) -> Response<ResponseBody> {
         let (parts, body) = response.into_parts();
+        let limits = self.entry.limits();
+        if size_of_headers(&parts.headers) > limits.headers {
+            self.entry.guard().refuse(Limit::Headers);
+            return self.failed("the headers of its response are larger than its `headers`");
+        }
         let bodiless = head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = parts.headers.get(http::header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
+        if !bodiless && length.is_some_and(|length| length > limits.response_body) {
+            self.entry.guard().refuse(Limit::ResponseBody);
+            return self.failed("the body of its response is larger than its `response-body`");
+        }
         let mut streaming = body::Streaming::new(self, body, driving, length, under_way);
         if bodiless {
             // Nobody reads this body, and the component may still want to write it.
@@ -107,16 +177,50 @@ impl Guest {
         Response::from_parts(parts, body)
     }
 
+    /// A refusal, if the request is larger than the limits allow as far as can be seen.
+    fn too_large(&self, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
+        let limits = self.entry.limits();
+        let (limit, status, text) = if size_of_headers(request.headers()) > limits.headers {
+            (Limit::Headers, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too large\n")
+        } else if request.body().size_hint().lower() > limits.request_body {
+            (Limit::RequestBody, StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n")
+        } else {
+            return None;
+        };
+        self.entry.guard().refuse(limit);
+        Some(plain(status, text))
+    }
+
+    /// The request's body as the component sees it, held to its limit.
+    fn incoming(&self, body: Incoming) -> WasiBody {
+        let body = body.map_err(wasmtime_wasi_http::Error::from);
+        // Its length is known, and was looked at.
+        if body.size_hint().exact().is_some() {
+            return body.boxed_unsync();
+        }
+        WasiBody::new(body::Limited::new(body, self.entry.guard().clone()))
+    }
+
+    pub(crate) fn guard(&self) -> &Arc<wharf::limits::Guard> {
+        self.entry.guard()
+    }
+
+    fn ended(&self, ended: &Ended) -> Response<ResponseBody> {
+        self.log(&ended.to_string());
+        match ended {
+            Ended::Time(_) | Ended::Cpu(_) => timed_out(),
+            Ended::NoInstance => later("the host has no more instances for now\n"),
+            Ended::Stopped => later("the workload was stopped\n"),
+            Ended::Trap(_) => plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n"),
+        }
+    }
+
     fn failed(&self, why: &str) -> Response<ResponseBody> {
         self.log(why);
         plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n")
     }
 
-    pub(crate) fn log_trap(&self, error: &wasmtime::Error) {
-        self.log(&format!("{error:#}"));
-    }
-
-    fn log(&self, why: &str) {
+    pub(crate) fn log(&self, why: &str) {
         let grants = self.entry.grants();
         tracing::error!(workload = grants.workload(), component = %grants.component(), "the component failed: {why}");
     }
@@ -126,9 +230,25 @@ impl Guest {
 pub(crate) fn plain(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::text(text));
     *response.status_mut() = status;
-    let kind = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
     response
+}
+
+/// A refusal for now.
+fn later(text: &'static str) -> Response<ResponseBody> {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
+    response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn timed_out() -> Response<ResponseBody> {
+    plain(StatusCode::GATEWAY_TIMEOUT, "the component took too long\n")
+}
+
+/// The size of all headers together as HTTP/2 counts it (RFC 9113, section 6.5.2).
+fn size_of_headers(headers: &http::HeaderMap) -> u64 {
+    headers.iter().map(|(name, value)| (name.as_str().len() + value.len() + 32) as u64).sum()
 }
 
 /// `wasi:http` as the entry sees it.
@@ -154,46 +274,108 @@ fn with_authority(request: Request<WasiBody>, tls: bool) -> Request<WasiBody> {
     Request::from_parts(parts, body)
 }
 
-async fn drive_p2(guest: Arc<Guest>, request: Request<WasiBody>, tls: bool, answer: Answer) -> wasmtime::Result<()> {
-    let Handler::P2(pre) = &guest.handler else { return Ok(()) };
-    let mut store = guest.entry.store();
+async fn drive_p2(
+    guest: Arc<Guest>,
+    meter: Arc<Meter>,
+    request: Request<WasiBody>,
+    tls: bool,
+    answer: oneshot::Sender<Answered>,
+) -> wasmtime::Result<()> {
+    let Handler::P2(indices) = &guest.handler else { return Ok(()) };
+    let mut made = guest.entry.instance(&meter).await?;
     let scheme = if tls { Scheme::Https } else { Scheme::Http };
-    let mut http = view(store.data_mut());
+    let mut http = view(made.store.data_mut());
     let request = http.new_incoming_request(scheme, request)?;
     let out = http.new_response_outparam_from_callback(move |response| {
         // The connection may be gone.
         answer.send(response.map_err(|code| format!("{code:?}"))).ok();
     })?;
-    let proxy = pre.instantiate_async(&mut store).await?;
-    proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
+    if !matches!(guest.entry.policy(), Policy::Reuse { .. }) {
+        let proxy = indices.load(&mut made.store, &made.instance)?;
+        return proxy.wasi_http_incoming_handler().call_handle(&mut made.store, request, out).await;
+    }
+    let kept = match &made.kept {
+        Some(kept) => kept.clone(),
+        None => made.kept.insert(Arc::new(indices.load(&mut made.store, &made.instance)?)).clone(),
+    };
+    let Some(proxy) = kept.downcast_ref::<Proxy>() else { wasmtime::bail!("the instance belongs to another caller") };
+    proxy.wasi_http_incoming_handler().call_handle(&mut made.store, request, out).await?;
+    guest.entry.give_back(made);
+    Ok(())
 }
 
-async fn drive_p3(guest: Arc<Guest>, request: Request<WasiBody>, answer: Answer) -> wasmtime::Result<()> {
-    let Handler::P3(pre) = &guest.handler else { return Ok(()) };
-    let mut store = guest.entry.store();
-    let service = pre.instantiate_async(&mut store).await?;
-    let (request, received) = p3::Request::from_http(view(store.data_mut()).hooks, request);
-    let request = view(store.data_mut()).table.push(request)?;
-    let ran = store.run_concurrent(async move |accessor| {
-        let response = match service.wasi_http_handler().call_handle(accessor, request).await? {
-            Ok(response) => response,
-            Err(code) => {
-                answer.send(Err(format!("{code:?}"))).ok();
-                return Ok(());
-            }
-        };
-        let response = accessor.with(|mut store| {
-            let response = view(store.get()).table.delete(response)?;
-            response.into_http_with_getter(&mut store, received, view)
-        })?;
-        let (parts, body) = response.into_parts();
-        let (body, ended) = body::watch(body);
-        answer.send(Ok(Response::from_parts(parts, body))).ok();
-        // A body may come from the host, with nobody in the component at work on it: the store stays until it is through.
-        ended.await;
+async fn drive_p3(
+    guest: Arc<Guest>,
+    meter: Arc<Meter>,
+    request: Request<WasiBody>,
+    answer: oneshot::Sender<Answered>,
+) -> wasmtime::Result<()> {
+    let Handler::P3(indices) = &guest.handler else { return Ok(()) };
+    let mut made = guest.entry.instance(&meter).await?;
+    let service = indices.load(&mut made.store, &made.instance)?;
+    let ran = made.store.run_concurrent(async move |accessor| {
+        handle_p3(accessor, &service, request, answer).await?;
         // The component may go on after its answer with what it has to do still.
         poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
         Ok(())
     });
     ran.await?
+}
+
+async fn shared_p3(
+    accessor: &Accessor<Ctx>,
+    bindings: &Bindings,
+    request: Request<WasiBody>,
+    answer: oneshot::Sender<Answered>,
+) -> wasmtime::Result<Done> {
+    let Some(service) = bindings.downcast_ref::<Service>() else {
+        wasmtime::bail!("the instance belongs to another caller")
+    };
+    handle_p3(accessor, service, request, answer).await
+}
+
+/// One request, until the last byte of its answer was read.
+async fn handle_p3(
+    accessor: &Accessor<Ctx>,
+    service: &Service,
+    request: Request<WasiBody>,
+    mut answer: oneshot::Sender<Answered>,
+) -> wasmtime::Result<Done> {
+    // Asked which headers are forbidden, and for nothing that the component is granted.
+    let hooks = wasmtime_wasi_http::default_hooks();
+    let (request, received) = p3::Request::from_http(hooks, request);
+    let request = accessor.with(|mut store| view(store.get()).table.push(request))?;
+    let call = pin!(service.wasi_http_handler().call_handle(accessor, request));
+    let response = match futures_util::future::select(call, pin!(answer.closed())).await {
+        Either::Left((response, _)) => response?,
+        Either::Right(_) => return Ok(Done::Abandoned),
+    };
+    let response = match response {
+        Ok(response) => response,
+        Err(code) => {
+            answer.send(Err(format!("{code:?}"))).ok();
+            return Ok(Done::Well);
+        }
+    };
+    let response = accessor.with(|mut store| {
+        let response = view(store.get()).table.delete(response)?;
+        response.into_http_with_getter(&mut store, received, view)
+    })?;
+    let (parts, body) = response.into_parts();
+    let (body, ended) = body::watch(body);
+    answer.send(Ok(Response::from_parts(parts, body))).ok();
+    // A body may come from the host, with nobody in the component at work on it: the store stays until it is through.
+    Ok(if ended.await { Done::Well } else { Done::Abandoned })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size_of_headers;
+
+    #[test]
+    fn headers_are_counted_as_http_2_does() {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("abc", http::HeaderValue::from_static("de"));
+        assert_eq!(size_of_headers(&headers), 37);
+    }
 }

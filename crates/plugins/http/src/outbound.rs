@@ -6,9 +6,10 @@ use http::uri::Scheme;
 use wasmtime_wasi_http::p2::bindings::http as p2;
 use wasmtime_wasi_http::p3::bindings::http as p3;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
+use wharf::limits::Guard;
 use wharf::plugin::Provided;
 use wharf::workload::manifest::{HostRule, Protocol};
-use wharf::{Ctx, Link, Plugin, Scope, View};
+use wharf::{Ctx, Limit, Link, Plugin, Scope, View};
 
 /// Provides `wasi:http` 0.2 and 0.3. A request goes out when an entry of the component's `hosts` allows its scheme, host
 /// and port; else it fails with the interface's own `HTTP-request-denied`.
@@ -57,10 +58,11 @@ struct State {
 impl View for Http {
     type Of = WasiHttp;
     fn view(scope: Scope<'_>) -> WasiHttpCtxView<'_> {
-        let grants = scope.grants;
-        let state = scope.state.get_or_insert_with(|| State {
-            ctx: WasiHttpCtx::new(),
-            hooks: Hooks { hosts: grants.wasi().hosts().clone() },
+        let Scope { grants, guard, .. } = scope;
+        let state = scope.state.get_or_insert_with(|| {
+            let mut ctx = WasiHttpCtx::new();
+            ctx.set_field_size_limit(usize::try_from(guard.limits().headers).unwrap_or(usize::MAX));
+            State { ctx, hooks: Hooks { hosts: grants.wasi().hosts().clone(), guard: guard.clone(), open: None } }
         });
         WasiHttpCtxView { hooks: &mut state.hooks, table: scope.table, ctx: &mut state.ctx }
     }
@@ -68,6 +70,9 @@ impl View for Http {
 
 struct Hooks {
     hosts: Arc<[HostRule]>,
+    guard: Arc<Guard>,
+    /// As many as there are clones of it, but for this one: the connections that are open. Made with the first.
+    open: Option<Arc<()>>,
 }
 
 impl Hooks {
@@ -84,6 +89,18 @@ impl Hooks {
     }
 }
 
+impl Hooks {
+    /// Counts one more connection until what this returns is dropped.
+    fn open(&mut self) -> Result<Arc<()>, Error> {
+        let open = self.open.get_or_insert_default();
+        if Arc::strong_count(open) > self.guard.limits().connections as usize {
+            self.guard.refuse(Limit::Connections);
+            return Err(Error::ConnectionLimitReached);
+        }
+        Ok(open.clone())
+    }
+}
+
 type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 impl WasiHttpHooks for Hooks {
@@ -93,11 +110,14 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        let allowed = self.allow(&request);
+        let open = self.allow(&request).and_then(|()| self.open());
         Box::new(async move {
-            allowed?;
+            let open = open?;
             let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
-            let io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(io);
+            let io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async move {
+                let _open = open;
+                io.await
+            });
             Ok((response.map(http_body_util::BodyExt::boxed_unsync), io))
         })
     }

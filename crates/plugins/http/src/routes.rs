@@ -8,72 +8,114 @@ use wharf::workload::manifest::{HttpPath, HttpTrigger};
 
 use crate::guest::Guest;
 
-/// The routes of all workloads. A request reads one whole table; a change makes a new one.
-#[derive(Default)]
+/// The routes of all workloads. A request reads one whole table; a change makes a new one, which shares with the old one
+/// what is the same.
+#[derive(Clone, Default)]
 pub(crate) struct Routes {
-    by_host: HashMap<String, Vec<Route>>,
-    any_host: Vec<Route>,
+    by_host: HashMap<Arc<str>, Arc<Paths>>,
+    any_host: Arc<Paths>,
+}
+
+/// The routes of one host.
+#[derive(Clone, Default)]
+struct Paths {
+    exact: HashMap<Arc<str>, Route>,
+    below: HashMap<Arc<str>, Route>,
 }
 
 #[derive(Clone)]
 struct Route {
-    path: HttpPath,
-    workload: String,
+    workload: Arc<str>,
     guest: Arc<Guest>,
+}
+
+impl Paths {
+    /// The route of the longest path that matches; an exact one goes before all others.
+    fn find(&self, path: &str) -> Option<&Route> {
+        if let Some(route) = self.exact.get(path) {
+            return Some(route);
+        }
+        if self.below.is_empty() {
+            return None;
+        }
+        let mut above = path;
+        loop {
+            if let Some(route) = self.below.get(above) {
+                return Some(route);
+            }
+            above = &above[..above.rfind('/')?];
+        }
+    }
+
+    fn of(&mut self, path: &HttpPath) -> (&mut HashMap<Arc<str>, Route>, Arc<str>) {
+        match path {
+            HttpPath::Exact(exact) => (&mut self.exact, exact.as_str().into()),
+            HttpPath::Prefix(prefix) => (&mut self.below, prefix.as_str().into()),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.below.is_empty()
+    }
 }
 
 impl Routes {
     /// The component that answers.
     pub(crate) fn find(&self, host: Option<&str>, path: &str) -> Option<&Arc<Guest>> {
-        let first = |routes: &'_ [Route]| routes.iter().position(|route| route.path.matches(path));
-        if !self.by_host.is_empty()
-            && let Some(host) = host
-        {
+        let named = host.filter(|_| !self.by_host.is_empty()).and_then(|host| {
             let lower = host.chars().any(|c| c.is_ascii_uppercase()).then(|| host.to_ascii_lowercase());
-            let routes = self.by_host.get(lower.as_deref().unwrap_or(host)).map_or(&[][..], Vec::as_slice);
-            if let Some(i) = first(routes) {
-                return Some(&routes[i].guest);
-            }
-        }
-        first(&self.any_host).map(|i| &self.any_host[i].guest)
+            self.by_host.get(lower.as_deref().unwrap_or(host))?.find(path)
+        });
+        named.or_else(|| self.any_host.find(path)).map(|route| &route.guest)
     }
 
-    /// The table with one workload's routes added.
+    /// Adds one workload's routes.
     ///
     /// # Errors
     /// When another workload has one of the routes.
-    pub(crate) fn with(
-        &self,
+    pub(crate) fn add(
+        &mut self,
         workload: &str,
         triggers: &[HttpTrigger],
         guest: impl Fn(&Name) -> Option<Arc<Guest>>,
-    ) -> Result<Self, String> {
-        let mut routes = Self { by_host: self.by_host.clone(), any_host: self.any_host.clone() };
+    ) -> Result<(), String> {
+        let workload: Arc<str> = workload.into();
         for trigger in triggers {
             let Some(guest) = guest(&trigger.component) else { continue };
-            let list = match &trigger.host {
-                Some(host) => routes.by_host.entry(host.clone()).or_default(),
-                None => &mut routes.any_host,
+            let paths = match trigger.host.as_deref() {
+                Some(host) => self.by_host.entry(host.into()).or_default(),
+                None => &mut self.any_host,
             };
-            if let Some(other) = list.iter().find(|route| route.path == trigger.path) {
+            let (routes, path) = Arc::make_mut(paths).of(&trigger.path);
+            if let Some(other) = routes.get(&path) {
                 let host = trigger.host.as_deref().unwrap_or("any host");
                 return Err(format!(
                     "`{}` on {host} is served for `{}` already; give one of them another path or host",
                     trigger.path, other.workload
                 ));
             }
-            list.push(Route { path: trigger.path.clone(), workload: workload.to_owned(), guest });
-            list.sort_by_key(|route| std::cmp::Reverse(route.path.weight()));
+            routes.insert(path, Route { workload: workload.clone(), guest });
         }
-        Ok(routes)
+        Ok(())
     }
 
-    /// The table without one workload's routes.
-    pub(crate) fn without(&self, workload: &str) -> Self {
-        let keep = |routes: &Vec<Route>| -> Vec<Route> {
-            routes.iter().filter(|route| route.workload != workload).cloned().collect()
-        };
-        let by_host = self.by_host.iter().map(|(host, routes)| (host.clone(), keep(routes)));
-        Self { by_host: by_host.filter(|(_, routes)| !routes.is_empty()).collect(), any_host: keep(&self.any_host) }
+    /// Takes away the routes that these triggers of a workload have.
+    pub(crate) fn remove(&mut self, workload: &str, triggers: &[HttpTrigger]) {
+        for trigger in triggers {
+            let paths = match trigger.host.as_deref() {
+                Some(host) => self.by_host.get_mut(host),
+                None => Some(&mut self.any_host),
+            };
+            let Some(paths) = paths else { continue };
+            let (routes, path) = Arc::make_mut(paths).of(&trigger.path);
+            if routes.get(&path).is_some_and(|route| &*route.workload == workload) {
+                routes.remove(&path);
+            }
+            if let Some(host) = trigger.host.as_deref()
+                && self.by_host.get(host).is_some_and(|paths| paths.is_empty())
+            {
+                self.by_host.remove(host);
+            }
+        }
     }
 }

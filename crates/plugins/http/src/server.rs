@@ -1,5 +1,6 @@
 //! The HTTP server: a listener, a task for each connection, and the routes of all workloads.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use wharf::host::Running;
 use wharf::shutdown::{Shutdown, Signal};
+use wharf::workload::Name;
 use wharf::{Trigger, TriggerError};
 
 use crate::body::ResponseBody;
@@ -120,12 +122,37 @@ impl HttpServer {
         }
     }
 
-    fn change<E>(&self, change: impl FnOnce(&Routes) -> Result<Routes, E>) -> Result<(), E> {
+    /// Takes away the routes of one workload and adds those of another, in one step.
+    fn change(&self, old: Option<&Arc<Running>>, new: Option<&Arc<Running>>) -> Result<(), TriggerError> {
+        let guests = new.map_or_else(|| Ok(HashMap::new()), guests)?;
         let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let routes = change(&self.0.routes.load())?;
+        let mut routes = Routes::clone(&self.0.routes.load());
+        if let Some(old) = old {
+            routes.remove(&old.workload().id(), &old.workload().triggers.http);
+        }
+        if let Some(new) = new {
+            let workload = new.workload();
+            let added = routes.add(&workload.id(), &workload.triggers.http, |name| guests.get(name).cloned());
+            added.map_err(TriggerError)?;
+        }
         self.0.routes.store(Arc::new(routes));
         Ok(())
     }
+}
+
+/// The components that a workload's routes lead to.
+fn guests(running: &Arc<Running>) -> Result<HashMap<Name, Arc<Guest>>, TriggerError> {
+    let mut guests = HashMap::new();
+    for trigger in &running.workload().triggers.http {
+        let Some(entry) = running.entry(trigger.component.as_str()) else { continue };
+        if guests.contains_key(&trigger.component) {
+            continue;
+        }
+        let guest = Guest::new(entry.clone())
+            .map_err(|error| TriggerError(format!("`{}` cannot answer HTTP requests: {error:#}", trigger.component)))?;
+        guests.insert(trigger.component.clone(), Arc::new(guest));
+    }
+    Ok(guests)
 }
 
 /// Accepts until it is told to stop. Nothing that a client does and no error of the system ends it.
@@ -226,22 +253,16 @@ impl Trigger for HttpServer {
     }
 
     async fn attach(&self, running: &Arc<Running>) -> Result<(), TriggerError> {
-        let workload = running.workload();
-        let mut guests = std::collections::BTreeMap::new();
-        for trigger in &workload.triggers.http {
-            let Some(entry) = running.entry(trigger.component.as_str()) else { continue };
-            let guest = Guest::new(entry.clone()).map_err(|error| {
-                TriggerError(format!("`{}` cannot answer HTTP requests: {error:#}", trigger.component))
-            })?;
-            guests.insert(trigger.component.clone(), Arc::new(guest));
-        }
-        self.change(|routes| routes.with(&workload.id(), &workload.triggers.http, |name| guests.get(name).cloned()))
-            .map_err(TriggerError)
+        self.change(None, Some(running))
+    }
+
+    async fn replace(&self, old: &Arc<Running>, new: &Arc<Running>) -> Result<(), TriggerError> {
+        self.change(Some(old), Some(new))
     }
 
     async fn detach(&self, running: &Arc<Running>) {
-        let id = running.workload().id();
-        self.change(|routes| Ok::<_, Infallible>(routes.without(&id))).unwrap_or_else(|never| match never {});
+        // Taking away is never refused.
+        self.change(Some(running), None).ok();
     }
 
     async fn shutdown(&self) {

@@ -13,6 +13,7 @@
 //! ```
 
 use wasmtime::component::HasData;
+use wharf::limits::Guard;
 use wharf::plugin::Provided;
 use wharf::{Ctx, Link, Plugin, Scope, View};
 
@@ -55,6 +56,7 @@ impl Plugin for LoggingPlugin {
 struct Logger<'a> {
     workload: &'a str,
     component: &'a str,
+    guard: &'a Guard,
 }
 
 impl HasData for Logger<'static> {
@@ -64,15 +66,19 @@ impl HasData for Logger<'static> {
 impl View for Logger<'static> {
     type Of = Self;
     fn view(scope: Scope<'_>) -> Logger<'_> {
-        Logger { workload: scope.grants.workload(), component: scope.grants.component().as_str() }
+        let Scope { grants, guard, .. } = scope;
+        Logger { workload: grants.workload(), component: grants.component().as_str(), guard }
     }
 }
 
 impl logging::Host for Logger<'_> {
     fn log(&mut self, level: Level, context: String, message: String) -> wasmtime::Result<()> {
-        let Self { workload, component } = *self;
+        let Self { workload, component, guard } = *self;
         // Line by line: a component must not be able to write what looks like another's line.
         for message in message.lines() {
+            if !guard.may_log() {
+                continue;
+            }
             macro_rules! say {
                 ($level:ident) => {
                     tracing::$level!(target: "wharf::guest", workload, component, context, "{message}")

@@ -9,6 +9,7 @@ use workload::{HostInterface, InterfaceName};
 
 use super::{Host, Inner};
 use crate::engine::Engine;
+use crate::limits::Limits;
 use crate::plugin::{Plugin, Trigger};
 use crate::wasi::{self, stdio::Stdio};
 
@@ -19,6 +20,7 @@ pub struct HostBuilder {
     pub(super) triggers: Vec<Arc<dyn Trigger>>,
     pub(super) stdio: Stdio,
     pub(super) drain: Duration,
+    pub(super) limits: Limits,
     pub(super) friendly_name: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
 }
@@ -89,6 +91,13 @@ impl HostBuilder {
         self
     }
 
+    /// What one instance may use where its manifest does not say; [`Limits::default`] unless this says otherwise.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// A name for people.
     #[must_use]
     pub fn friendly_name(mut self, name: impl Into<String>) -> Self {
@@ -119,8 +128,10 @@ impl HostBuilder {
             interfaces,
             stdio: self.stdio,
             drain: self.drain,
+            limits: self.limits,
             labels: self.labels,
             started: Instant::now(),
+            updating: tokio::sync::Mutex::default(),
             workloads: Mutex::default(),
         })))
     }

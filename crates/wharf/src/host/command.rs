@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre as P2;
 use wasmtime_wasi::p3::bindings::CommandPre as P3;
+use workload::manifest::Limits;
 
 use super::Running;
 use crate::call::CallError;
+use crate::meter::Ended;
 use crate::plugin::{Trigger, TriggerError};
 use crate::pool::Entry;
 
@@ -16,40 +18,53 @@ use crate::pool::Entry;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(pub i32);
 
-/// Runs a command component to its end, in a fresh instance.
+/// Runs a command component to its end, in a fresh instance. It runs as long as it runs, unless its manifest limits its
+/// `time` or `cpu`.
 ///
 /// # Errors
-/// [`CallError`] when the entry is no command, or it trapped.
-pub async fn run_command(entry: &Entry) -> Result<Exit, CallError> {
-    let _under_way = entry.call_guard();
-    let mut store = entry.store();
-    let ran = if let Ok(pre) = P3::new(entry.pre().clone()) {
-        let command = pre.instantiate_async(&mut store).await.map_err(|error| instantiate(entry, &error))?;
-        let run = store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await;
-        run.and_then(|ran| ran)
+/// [`CallError`] when the entry is no command, it was not let in, or it trapped.
+pub async fn run_command(entry: &Arc<Entry>, declared: &Limits) -> Result<Exit, CallError> {
+    let busy = |busy| CallError::Busy { entry: entry.name().to_string(), busy };
+    let _under_way = entry.admit().await.map_err(busy)?;
+    run_uncounted(entry, declared).await
+}
+
+/// The same, for what is not waited for as a call.
+pub(super) async fn run_uncounted(entry: &Arc<Entry>, declared: &Limits) -> Result<Exit, CallError> {
+    let meter = entry.untimed(declared);
+    let mut store = entry.store(&meter);
+    let work: Work = if let Ok(pre) = P3::new(entry.pre().clone()) {
+        Box::pin(async move {
+            let command = pre.instantiate_async(&mut store).await?;
+            store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await?
+        })
     } else if let Ok(pre) = P2::new(entry.pre().clone()) {
-        let command = pre.instantiate_async(&mut store).await.map_err(|error| instantiate(entry, &error))?;
-        command.wasi_cli_run().call_run(&mut store).await
+        Box::pin(async move {
+            let command = pre.instantiate_async(&mut store).await?;
+            command.wasi_cli_run().call_run(&mut store).await
+        })
     } else {
         return Err(CallError::NoFunction {
             entry: entry.name().to_string(),
-            function: "wasi:cli/run#run".to_owned(),
+            function: RUN.to_owned(),
             exports: crate::call::functions(entry),
         });
     };
-    match ran {
+    let ended = |ended| CallError::Ended { function: RUN.to_owned(), ended };
+    match entry.drive(meter, work).await {
         Ok(Ok(())) => Ok(Exit(0)),
         Ok(Err(())) => Ok(Exit(1)),
-        Err(error) => match error.downcast_ref::<I32Exit>() {
+        Err(Ended::Trap(error)) => match error.downcast_ref::<I32Exit>() {
             Some(I32Exit(code)) => Ok(Exit(*code)),
-            None => Err(CallError::Trap { function: "wasi:cli/run#run".to_owned(), detail: format!("{error:#}") }),
+            None => Err(ended(Ended::Trap(error))),
         },
+        Err(error) => Err(ended(error)),
     }
 }
 
-fn instantiate(entry: &Entry, error: &wasmtime::Error) -> CallError {
-    CallError::Instantiate { entry: entry.name().to_string(), detail: format!("{error:#}") }
-}
+const RUN: &str = "wasi:cli/run#run";
+
+type Work = std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<Result<(), ()>>> + Send>>;
 
 /// Runs the commands of a workload (`[[triggers.command]]`) when it starts; how they end goes to the log.
 #[derive(Debug, Default)]
@@ -68,16 +83,14 @@ impl Trigger for CommandTrigger {
     async fn started(&self, running: &Arc<Running>) {
         for command in &running.workload().triggers.command {
             let Some(entry) = running.entry(command.component.as_str()).cloned() else { continue };
-            let (workload, component) = (running.workload().id(), command.component.clone());
-            // Counted before anything can stop the workload.
-            let under_way = entry.call_guard();
+            let (running, component) = (running.clone(), command.component.clone());
             tokio::spawn(async move {
-                match run_command(&entry).await {
+                let workload = running.workload().id();
+                match run_command(&entry, &running.workload().components[&component].limits).await {
                     Ok(Exit(0)) => tracing::info!(%workload, %component, "the command is done"),
                     Ok(Exit(code)) => tracing::warn!(%workload, %component, code, "the command failed"),
                     Err(error) => tracing::error!(%workload, %component, %error, "the command failed"),
                 }
-                drop(under_way);
             });
         }
     }

@@ -10,13 +10,16 @@ use workload::{Name, Problem, Severity, Workload};
 
 use super::{Inner, Plan, Running};
 use crate::compile::CompileError;
-use crate::ctx::ComponentGrants;
+use crate::ctx::{ComponentGrants, Unit};
 use crate::fuse::{FuseError, Fused, fuse};
+use crate::limits::Guard;
 use crate::link::{LinkError, link};
 use crate::load::{LoadError, load};
 use crate::plugin::{Binding, PluginError};
-use crate::pool::{Calls, Entry};
+use crate::policy::Policy;
+use crate::pool::{Calls, Entry, Gate, Kept};
 use crate::wasi::grants::{Grants, VolumeError};
+use crate::wasi::loopback::Loopback;
 
 /// Why a workload does not start.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,12 @@ pub enum StartError {
     /// A workload of this id runs already, or is starting or stopping.
     #[error("a workload `{id}` runs here already; stop it first, or give this one another name")]
     Running {
+        /// The id.
+        id: String,
+    },
+    /// There is no workload of this id to replace.
+    #[error("no workload `{id}` runs here that could be replaced; start it instead")]
+    NotRunning {
         /// The id.
         id: String,
     },
@@ -93,17 +102,41 @@ pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Runni
     let compiled = prepared.units.iter().map(|unit| compiler.compile(unit.bytes.clone()));
     let compiled = futures_util::future::try_join_all(compiled).await?;
     let calls = Arc::new(Calls::default());
+    let id: Arc<str> = prepared.workload.id().into();
     let mut entries = BTreeMap::new();
     for (fused, compiled) in prepared.units.iter().zip(compiled) {
         let Some(name) = fused.components.last().cloned() else { continue };
         let component = compiled.get().ok_or(StartError::Interrupted)?;
         let pre = link(fused, component, host.engine.wasmtime(), &host.plugins)?;
-        let grants = fused.components.iter().map(|name| prepared.grants[name].clone()).collect();
-        let entry = Entry { name: name.clone(), pre, grants, calls: calls.clone(), compiled };
-        entries.insert(name, Arc::new(entry));
+        let components = fused.components.iter().map(|name| prepared.grants[name].clone()).collect();
+        let declared = &prepared.workload.components[&name];
+        let limits = host.limits.with(&declared.limits);
+        let gate = Gate::new(limits.concurrency);
+        let guard = Arc::new(Guard::new(id.clone(), name.clone(), limits));
+        let entry = Arc::new(Entry {
+            name: name.clone(),
+            pre,
+            unit: Arc::new(Unit { components, guard }),
+            policy: Policy::of(&declared.instances),
+            calls: calls.clone(),
+            gate,
+            aside: host.engine.aside().clone(),
+            compiled,
+            kept: Kept::default(),
+        });
+        entry.refill();
+        entries.insert(name, entry);
     }
     let Prepared { workload, warnings, volumes, .. } = prepared;
-    Ok(Running { workload, entries, calls, started: Instant::now(), warnings, _volumes: volumes })
+    Ok(Running {
+        workload,
+        entries,
+        calls,
+        started: Instant::now(),
+        warnings,
+        services: tokio::sync::Mutex::default(),
+        _volumes: volumes,
+    })
 }
 
 struct Prepared {
@@ -124,12 +157,19 @@ fn prepare(host: &Inner, workload: Workload) -> Result<Prepared, StartError> {
     let units = plan.resolution.units.iter().map(|unit| fuse(unit, &plan.resolution, &plan.loaded.bytes));
     let units = units.collect::<Result<_, _>>()?;
     let (folders, volumes) = folders(&workload)?;
+    let places = Places { folders, loopback: Arc::default() };
     let mut grants = BTreeMap::new();
     for name in workload.components.keys() {
-        let grant = grant(host, &workload, name, &plan, &folders)?;
+        let grant = grant(host, &workload, name, &plan, &places)?;
         grants.insert(name.clone(), Arc::new(grant));
     }
     Ok(Prepared { workload, units, grants, warnings: plan.problems, volumes })
+}
+
+/// What the components of a workload have in common.
+struct Places {
+    folders: BTreeMap<Name, PathBuf>,
+    loopback: Arc<Loopback>,
 }
 
 /// Where each volume is on this host, and the folders that were made for the ephemeral ones.
@@ -156,11 +196,12 @@ fn grant(
     workload: &Workload,
     name: &Name,
     plan: &Plan,
-    folders: &BTreeMap<Name, PathBuf>,
+    places: &Places,
 ) -> Result<ComponentGrants, StartError> {
     let component = &workload.components[name];
-    let folder = |mount: &workload::manifest::Mount| folders.get(&mount.volume).map(|path: &PathBuf| -> &Path { path });
-    let wasi = Grants::open(name, component, host.stdio, folder)?;
+    let folder =
+        |mount: &workload::manifest::Mount| places.folders.get(&mount.volume).map(|path: &PathBuf| -> &Path { path });
+    let wasi = Grants::open(name, component, host.stdio, &places.loopback, folder)?;
     let mut bindings = Vec::new();
     for plugin in &host.plugins {
         let uses = |provider: &workload::Provider| matches!(provider, workload::Provider::Plugin { plugin: name, .. } if name == plugin.name());

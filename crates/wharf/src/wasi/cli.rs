@@ -15,10 +15,10 @@ pub(super) struct Cli;
 impl View for Cli {
     type Of = WasiCli;
     fn view(scope: Scope<'_>) -> WasiCliCtxView<'_> {
-        let grants = scope.grants;
+        let (grants, guard) = (scope.grants, scope.guard);
         let wasi: &mut WasiCtx = scope.state.get_or_insert_with(|| {
             let mut builder = WasiCtxBuilder::new();
-            grants.wasi().stdio.open(&mut builder, grants);
+            grants.wasi().stdio.open(&mut builder, grants, guard);
             builder.build()
         });
         WasiCliCtxView { ctx: wasi.cli(), table: scope.table }

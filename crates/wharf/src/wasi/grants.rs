@@ -9,6 +9,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use workload::Name;
 use workload::manifest::{Access, Component, HostRule, Mount, Protocol};
 
+use super::loopback::Loopback;
 use super::network::Network;
 use super::stdio::Stdio;
 use crate::ctx::{Scope, View};
@@ -43,9 +44,10 @@ impl Grants {
         name: &Name,
         component: &Component,
         stdio: Stdio,
+        loopback: &Arc<Loopback>,
         folder: impl Fn(&Mount) -> Option<&'p Path>,
     ) -> Result<Self, VolumeError> {
-        let network = Arc::new(Network::new(component.hosts.clone()));
+        let network = Arc::new(Network::new(component.hosts.clone(), loopback.clone()));
         let mut builder = WasiCtxBuilder::new();
         for mount in &component.volumes {
             let refuse = |path: &Path, error: String| VolumeError {
@@ -76,6 +78,11 @@ impl Grants {
     /// Whether the component may speak `protocol` to this host, a name or an address in text, at this port.
     pub fn allows(&self, protocol: Protocol, host: &str, port: u16) -> bool {
         self.network.rules().iter().any(|rule| rule.allows_name(protocol, host, port))
+    }
+
+    /// The loopback of the component's workload.
+    pub(crate) fn loopback(&self) -> &Arc<Loopback> {
+        self.network.loopback()
     }
 
     /// The component's `hosts`.

@@ -12,9 +12,10 @@ use wasmtime_wasi::p2::bindings::sockets::network as p2_network;
 use wasmtime_wasi::p2::{DynPollable, SocketError};
 use wasmtime_wasi::p3::bindings::sockets::ip_name_lookup as p3;
 use wasmtime_wasi::p3::bindings::sockets::types as p3_types;
-use wasmtime_wasi::sockets::{SocketAddrUse, WasiSockets, WasiSocketsCtx, WasiSocketsCtxView};
+use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtx, WasiSocketsCtxView};
 use workload::manifest::{HostPattern, HostRule, Protocol};
 
+use super::loopback::Loopback;
 use crate::ctx::{Scope, View};
 
 /// How many looked-up addresses are remembered for a component.
@@ -25,11 +26,26 @@ pub(crate) struct Network {
     rules: Arc<[HostRule]>,
     /// The rules whose names were looked up as this address.
     resolved: Mutex<HashMap<IpAddr, Vec<usize>>>,
+    loopback: Arc<Loopback>,
 }
 
 impl Network {
-    pub(crate) fn new(rules: Vec<HostRule>) -> Self {
-        Self { rules: rules.into(), resolved: Mutex::default() }
+    pub(crate) fn new(rules: Vec<HostRule>, loopback: Arc<Loopback>) -> Self {
+        Self { rules: rules.into(), resolved: Mutex::default(), loopback }
+    }
+
+    pub(super) fn loopback(&self) -> &Arc<Loopback> {
+        &self.loopback
+    }
+
+    /// Whether everything is allowed, real listening included.
+    pub(super) fn is_any(&self) -> bool {
+        self.rules.contains(&HostRule::ANY)
+    }
+
+    /// Whether any rule speaks of the protocol.
+    pub(super) fn speaks(&self, protocol: Protocol) -> bool {
+        self.rules.iter().any(|rule| rule.protocol.is_none_or(|p| p == protocol))
     }
 
     pub(crate) fn rules(&self) -> &Arc<[HostRule]> {
@@ -38,10 +54,10 @@ impl Network {
 
     /// Gives a context what the rules allow.
     pub(super) fn open(self: &Arc<Self>, builder: &mut WasiCtxBuilder) {
-        let any = |protocol| self.rules.iter().any(|rule| rule.protocol.is_none_or(|p| p == protocol));
         builder
-            .allow_tcp(any(Protocol::Tcp))
-            .allow_udp(any(Protocol::Udp))
+            // Sockets are everybody's, for the workload's loopback; the check of each address says how far they go.
+            .allow_tcp(true)
+            .allow_udp(true)
             .allow_ip_name_lookup(!self.rules.is_empty());
         let network = self.clone();
         builder.socket_addr_check(move |address, how| {
@@ -53,16 +69,23 @@ impl Network {
         });
     }
 
+    /// Guests never get here with an address of the loopback that they named themselves unless a rule allows it: the real
+    /// port was put in its place, or it was refused.
     fn allows(&self, address: SocketAddr, how: SocketAddrUse) -> bool {
-        let any = |protocol| self.rules.iter().any(|rule| rule.protocol.is_none_or(|p| p == protocol));
+        // First, and in any case: it lets an announced connection in once.
+        self.loopback.serves(address, how) || self.rules_allow(address, how)
+    }
+
+    /// Whether the rules allow a real address.
+    pub(super) fn rules_allow(&self, address: SocketAddr, how: SocketAddrUse) -> bool {
         let protocol = match how {
             SocketAddrUse::TcpConnect => Protocol::Tcp,
             SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => Protocol::Udp,
             // A socket that connects or sends is bound first, to whatever port is free.
-            SocketAddrUse::TcpBind if address.port() == 0 => return any(Protocol::Tcp),
-            SocketAddrUse::UdpBind if address.port() == 0 => return any(Protocol::Udp),
+            SocketAddrUse::TcpBind if address.port() == 0 => return self.speaks(Protocol::Tcp),
+            SocketAddrUse::UdpBind if address.port() == 0 => return self.speaks(Protocol::Udp),
             // To be reached from outside is no matter of `hosts`, but for the rule that allows everything.
-            _ => return self.rules.contains(&HostRule::ANY),
+            _ => return self.is_any(),
         };
         let (ip, port) = (address.ip().to_canonical(), address.port());
         self.rules.iter().any(|rule| rule.allows_address(protocol, ip, port)) || {
@@ -92,18 +115,6 @@ impl Network {
         known.extend(rules);
         known.sort_unstable();
         known.dedup();
-    }
-}
-
-/// The sockets of the component that calls.
-pub(super) struct Sockets;
-
-impl View for Sockets {
-    type Of = WasiSockets;
-    fn view(scope: Scope<'_>) -> WasiSocketsCtxView<'_> {
-        let grants = scope.grants;
-        let ctx = scope.state.get_or_insert_with(|| grants.wasi().sockets.clone());
-        WasiSocketsCtxView { ctx, table: scope.table }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
@@ -9,6 +10,7 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
 use crate::ctx::ComponentGrants;
+use crate::limits::Guard;
 
 /// The longest line that goes to the log in one piece, in bytes.
 const MAX_LINE: usize = 16 * 1024;
@@ -26,14 +28,15 @@ pub enum Stdio {
 }
 
 impl Stdio {
-    pub(super) fn open(self, builder: &mut WasiCtxBuilder, grants: &ComponentGrants) {
+    pub(super) fn open(self, builder: &mut WasiCtxBuilder, grants: &ComponentGrants, guard: &Arc<Guard>) {
         match self {
             Self::Null => {}
             Self::Inherit => {
                 builder.inherit_stdio();
             }
             Self::Log => {
-                builder.stdout(ToLog::new(grants, "stdout")).stderr(ToLog::new(grants, "stderr"));
+                let to = |stream| ToLog::new(grants, guard, stream);
+                builder.stdout(to("stdout")).stderr(to("stderr"));
             }
         }
     }
@@ -44,11 +47,13 @@ struct ToLog {
     workload: String,
     component: String,
     stream: &'static str,
+    guard: Arc<Guard>,
 }
 
 impl ToLog {
-    fn new(grants: &ComponentGrants, stream: &'static str) -> Self {
-        Self { workload: grants.workload().to_owned(), component: grants.component().to_string(), stream }
+    fn new(grants: &ComponentGrants, guard: &Arc<Guard>, stream: &'static str) -> Self {
+        let (workload, component) = (grants.workload().to_owned(), grants.component().to_string());
+        Self { workload, component, stream, guard: guard.clone() }
     }
 }
 
@@ -71,9 +76,11 @@ struct Lines {
 
 impl Lines {
     fn say(&mut self) {
-        let ToLog { workload, component, stream } = &self.to;
-        let line = String::from_utf8_lossy(&self.line);
-        tracing::info!(target: "wharf::guest", %workload, %component, stream, "{}", line.trim_end_matches('\r'));
+        let ToLog { workload, component, stream, guard } = &self.to;
+        if guard.may_log() {
+            let line = String::from_utf8_lossy(&self.line);
+            tracing::info!(target: "wharf::guest", %workload, %component, stream, "{}", line.trim_end_matches('\r'));
+        }
         self.line.clear();
     }
 }

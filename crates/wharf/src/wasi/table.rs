@@ -14,8 +14,9 @@ use wasmtime_wasi::sockets::WasiSockets;
 use workload::InterfaceName;
 
 use super::cli::{Cli, Environment, HasEnvironment};
-use super::network::{HasLookup, Lookup, Sockets};
-use super::{P2, P3, grants};
+use super::network::{HasLookup, Lookup};
+use super::sockets::{HasSockets, Sockets};
+use super::{P2, P3, files, grants};
 use crate::ctx::Ctx;
 use crate::plugin::Link;
 
@@ -191,7 +192,7 @@ static ROWS_P2: &[Row] = &[
         "wasi:filesystem/types",
         shared,
         "works on descriptors below a volume that somebody opened",
-        shared!(p2::filesystem::types, WasiFilesystem, Ctx::filesystem)
+        files::link_p2
     ),
     row!(
         P2,
@@ -216,7 +217,7 @@ static ROWS_P2: &[Row] = &[
         "wasi:sockets/instance-network",
         grant,
         "opens the network, with the component's `hosts`",
-        grant!(p2::sockets::instance_network, WasiSockets, Sockets)
+        grant!(p2::sockets::instance_network, HasSockets, Sockets)
     ),
     row!(
         P2,
@@ -230,28 +231,28 @@ static ROWS_P2: &[Row] = &[
         "wasi:sockets/tcp",
         shared,
         "works on sockets that somebody opened",
-        shared!(p2::sockets::tcp, WasiSockets, Ctx::sockets)
+        shared!(p2::sockets::tcp, HasSockets, Ctx::workload_sockets)
     ),
     row!(
         P2,
         "wasi:sockets/tcp-create-socket",
         grant,
         "opens a socket",
-        grant!(p2::sockets::tcp_create_socket, WasiSockets, Sockets)
+        grant!(p2::sockets::tcp_create_socket, HasSockets, Sockets)
     ),
     row!(
         P2,
         "wasi:sockets/udp",
         shared,
         "works on sockets that somebody opened",
-        shared!(p2::sockets::udp, WasiSockets, Ctx::sockets)
+        shared!(p2::sockets::udp, HasSockets, Ctx::workload_sockets)
     ),
     row!(
         P2,
         "wasi:sockets/udp-create-socket",
         grant,
         "opens a socket",
-        grant!(p2::sockets::udp_create_socket, WasiSockets, Sockets)
+        grant!(p2::sockets::udp_create_socket, HasSockets, Sockets)
     ),
 ];
 
@@ -350,7 +351,7 @@ static ROWS_P3: &[Row] = &[
         "wasi:filesystem/types",
         shared,
         "works on descriptors below a volume that somebody opened",
-        shared!(p3::filesystem::types, WasiFilesystem, Ctx::filesystem)
+        files::link_p3
     ),
     row!(
         P3,
@@ -364,7 +365,7 @@ static ROWS_P3: &[Row] = &[
         "wasi:sockets/types",
         grant,
         "a socket is made by a static function of its type",
-        grant!(p3::sockets::types, WasiSockets, Sockets)
+        grant!(p3::sockets::types, HasSockets, Sockets)
     ),
     row!(
         P3,

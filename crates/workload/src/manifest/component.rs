@@ -51,6 +51,11 @@ pub struct Component {
     #[serde(skip_serializing_if = "Instances::is_default")]
     #[schemars(default)]
     pub instances: Instances,
+    /// Whether it is a service: a component with `wasi:cli/run` that is started with the workload, started again when it
+    /// ends, and stopped last.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(default)]
+    pub service: bool,
 }
 
 impl Component {
@@ -66,6 +71,7 @@ impl Component {
             hosts: Vec::new(),
             limits: Limits::default(),
             instances: Instances::default(),
+            service: false,
         }
     }
 
@@ -226,6 +232,7 @@ impl Decode for Component {
             hosts: table.get("hosts", to).unwrap_or_default(),
             limits: table.get("limits", to).unwrap_or_default(),
             instances: table.get("instances", to).unwrap_or_default(),
+            service: table.get("service", to).unwrap_or_default(),
             ..Self::from_path("")
         };
         table.finish(to);

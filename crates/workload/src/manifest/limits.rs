@@ -1,6 +1,7 @@
 //! `limits`: what one instance may use.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -51,6 +52,58 @@ impl Limits {
     /// Whether nothing is set.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Sets one limit by its name in a manifest, to a value as a manifest writes it.
+    ///
+    /// # Errors
+    /// What the limit takes, when this is none of its values, or which limits there are.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let count = |value: &str| value.parse::<u32>().map(Some).map_err(|_| "it takes a number".to_owned());
+        match name {
+            "memory" => self.memory = Some(value.parse()?),
+            "time" => self.time = Some(value.parse()?),
+            "cpu" => self.cpu = Some(value.parse()?),
+            "concurrency" => self.concurrency = count(value)?,
+            "request-body" => self.request_body = Some(value.parse()?),
+            "response-body" => self.response_body = Some(value.parse()?),
+            "headers" => self.headers = Some(value.parse()?),
+            "connections" => self.connections = count(value)?,
+            "files" => self.files = count(value)?,
+            "log-rate" => self.log_rate = count(value)?,
+            _ => return Err(format!("there is no such limit; there are {}", NAMES.join(", "))),
+        }
+        Ok(())
+    }
+}
+
+const NAMES: [&str; 10] = [
+    "memory",
+    "time",
+    "cpu",
+    "concurrency",
+    "request-body",
+    "response-body",
+    "headers",
+    "connections",
+    "files",
+    "log-rate",
+];
+
+impl FromStr for Bytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bytes = text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|bytes| *bytes > 0);
+        bytes.map(Self).ok_or_else(|| "it takes a size such as 64MiB or a number of bytes above 0".to_owned())
+    }
+}
+
+impl FromStr for Millis {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = humantime::parse_duration(text).ok();
+        let millis = time.and_then(|t| u64::try_from(t.as_millis()).ok()).filter(|millis| *millis > 0);
+        millis.map(Self).ok_or_else(|| "it takes a time with its unit, such as 100ms or 2s, of 1ms or more".to_owned())
     }
 }
 
@@ -123,7 +176,7 @@ impl Decode for Bytes {
     fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
         let bytes = match &node.value {
             Value::Integer(number) => u64::try_from(*number).ok(),
-            Value::String(text) => text.parse::<ByteSize>().ok().map(|size| size.as_u64()),
+            Value::String(text) => text.parse().ok().map(|Self(bytes)| bytes),
             _ => None,
         };
         if bytes.is_none_or(|b| b == 0) {
@@ -136,18 +189,17 @@ impl Decode for Bytes {
 
 impl Decode for Millis {
     fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        let time = match &node.value {
-            Value::String(text) => humantime::parse_duration(text).ok(),
+        let millis = match &node.value {
+            Value::String(text) => text.parse().ok(),
             _ => None,
         };
-        let millis = time.and_then(|t| u64::try_from(t.as_millis()).ok()).filter(|m| *m > 0);
         if millis.is_none() {
             to.bad(
                 node.at,
                 format!("`{path}` takes a time with its unit, such as \"100ms\" or \"2s\", of 1ms or more"),
             );
         }
-        millis.map(Self)
+        millis
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn find(
     resolution.units = units;
 }
 
-/// The components that triggers call; without triggers, those that no sibling imports from.
+/// The components that triggers call and the services; without triggers, those that no sibling imports from.
 fn entries(workload: &Workload, types: &ComponentTypes, graph: &Graph<'_>, problems: &mut Vec<Problem>) -> Vec<Name> {
     let mut entries = BTreeSet::new();
     let http = workload.triggers.http.iter().map(|t| &t.component).enumerate();
@@ -56,9 +56,7 @@ fn entries(workload: &Workload, types: &ComponentTypes, graph: &Graph<'_>, probl
                 &["wasi:http/incoming-handler@0.2.0", "wasi:http/handler@0.3.0"][..],
             )
         })
-        .chain(command.map(|(i, name)| {
-            (format!("triggers.command.{i}"), name, RUN, &["wasi:cli/run@0.2.0", "wasi:cli/run@0.3.0"][..])
-        }));
+        .chain(command.map(|(i, name)| (format!("triggers.command.{i}"), name, RUN, RUN_INTERFACES)));
     for (trigger, name, wanted, interfaces) in called {
         let Some(component) = types.get(name) else {
             // A component that is declared but could not be read has its own problem already.
@@ -75,6 +73,15 @@ fn entries(workload: &Workload, types: &ComponentTypes, graph: &Graph<'_>, probl
             problems.push(Problem::TriggerWithoutExport { trigger, component: name.clone(), wanted, exports });
         }
     }
+    let services = workload.components.iter().filter(|(_, component)| component.service);
+    for (name, component) in services.filter_map(|(name, _)| Some((name, types.get(name)?))) {
+        if exports_any(component, RUN_INTERFACES) {
+            entries.insert(name.clone());
+        } else {
+            let exports = component.exports().iter().map(|e| e.name.clone()).collect();
+            problems.push(Problem::ServiceWithoutExport { component: name.clone(), wanted: RUN, exports });
+        }
+    }
     if workload.triggers.is_empty() {
         let imported: BTreeSet<_> = graph.values().flatten().copied().collect();
         entries.extend(graph.keys().filter(|name| !imported.contains(*name)).map(|name| (*name).clone()));
@@ -83,6 +90,7 @@ fn entries(workload: &Workload, types: &ComponentTypes, graph: &Graph<'_>, probl
 }
 
 const HTTP: &str = "`wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`";
+const RUN_INTERFACES: &[&str] = &["wasi:cli/run@0.2.0", "wasi:cli/run@0.3.0"];
 const RUN: &str = "`wasi:cli/run@0.2` or `wasi:cli/run@0.3`";
 
 /// Whether a component exports one of these interfaces, in any version of their tracks.

@@ -1,0 +1,250 @@
+//! What one instance of a unit may use, and what was refused for it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use workload::manifest::{self, Bytes, Millis};
+
+/// How long a limit must have been kept before reaching it is logged again.
+const BURST: Duration = Duration::from_secs(10);
+
+/// What one instance of a unit may use: what its entry component's manifest says, and a host's defaults for the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory in bytes, over all linear memories and tables together.
+    pub memory: u64,
+    /// Wall-clock time of a call, from its admission to its last byte. `None` is no limit.
+    pub time: Option<Duration>,
+    /// CPU time of a call. `None` is no limit.
+    pub cpu: Option<Duration>,
+    /// Calls at once. As many again may wait.
+    pub concurrency: u32,
+    /// Size of a request's body, in bytes.
+    pub request_body: u64,
+    /// Size of a response's body, in bytes.
+    pub response_body: u64,
+    /// Size of all headers of a message together, in bytes.
+    pub headers: u64,
+    /// Open outbound connections and sockets.
+    pub connections: u32,
+    /// Open files and folders.
+    pub files: u32,
+    /// Log lines a second.
+    pub log_rate: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 256 << 20,
+            time: Some(Duration::from_mins(1)),
+            cpu: Some(Duration::from_secs(10)),
+            concurrency: 128,
+            request_body: 256 << 20,
+            response_body: 1 << 30,
+            headers: 64 << 10,
+            connections: 64,
+            files: 256,
+            log_rate: 1000,
+        }
+    }
+}
+
+impl Limits {
+    /// These, with what a manifest says instead.
+    #[must_use]
+    pub fn with(&self, declared: &manifest::Limits) -> Self {
+        let bytes = |declared: Option<Bytes>, default: u64| declared.map_or(default, |bytes| bytes.0);
+        let time = |declared: Option<Millis>, default| declared.map(Millis::duration).or(default);
+        Self {
+            memory: bytes(declared.memory, self.memory),
+            time: time(declared.time, self.time),
+            cpu: time(declared.cpu, self.cpu),
+            // None at all would be a workload that can never answer.
+            concurrency: declared.concurrency.unwrap_or(self.concurrency).max(1),
+            request_body: bytes(declared.request_body, self.request_body),
+            response_body: bytes(declared.response_body, self.response_body),
+            headers: bytes(declared.headers, self.headers),
+            connections: declared.connections.unwrap_or(self.connections),
+            files: declared.files.unwrap_or(self.files),
+            log_rate: declared.log_rate.unwrap_or(self.log_rate),
+        }
+    }
+
+    /// These without time limits but for what a manifest says: for commands and services, which run as long as they run.
+    #[must_use]
+    pub fn untimed(mut self, declared: &manifest::Limits) -> Self {
+        self.time = declared.time.map(Millis::duration);
+        self.cpu = declared.cpu.map(Millis::duration);
+        self
+    }
+
+    /// A limit as people write it.
+    fn shown(&self, limit: Limit) -> String {
+        let time =
+            |time: Option<Duration>| time.map_or("none".to_owned(), |t| humantime::format_duration(t).to_string());
+        match limit {
+            Limit::Memory => Bytes(self.memory).to_string(),
+            Limit::Time => time(self.time),
+            Limit::Cpu => time(self.cpu),
+            Limit::Concurrency => self.concurrency.to_string(),
+            Limit::RequestBody => Bytes(self.request_body).to_string(),
+            Limit::ResponseBody => Bytes(self.response_body).to_string(),
+            Limit::Headers => Bytes(self.headers).to_string(),
+            Limit::Connections => self.connections.to_string(),
+            Limit::Files => self.files.to_string(),
+            Limit::LogRate => self.log_rate.to_string(),
+            Limit::Instances => "the host's pool".to_owned(),
+        }
+    }
+}
+
+/// The limits by name, as the manifest spells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// [`Limits::memory`].
+    Memory,
+    /// [`Limits::time`].
+    Time,
+    /// [`Limits::cpu`].
+    Cpu,
+    /// [`Limits::concurrency`].
+    Concurrency,
+    /// [`Limits::request_body`].
+    RequestBody,
+    /// [`Limits::response_body`].
+    ResponseBody,
+    /// [`Limits::headers`].
+    Headers,
+    /// [`Limits::connections`].
+    Connections,
+    /// [`Limits::files`].
+    Files,
+    /// [`Limits::log_rate`].
+    LogRate,
+    /// Not of a workload: the host's pool has no more instances.
+    Instances,
+}
+
+impl Limit {
+    const ALL: [(Self, &'static str); 11] = [
+        (Self::Memory, "memory"),
+        (Self::Time, "time"),
+        (Self::Cpu, "cpu"),
+        (Self::Concurrency, "concurrency"),
+        (Self::RequestBody, "request-body"),
+        (Self::ResponseBody, "response-body"),
+        (Self::Headers, "headers"),
+        (Self::Connections, "connections"),
+        (Self::Files, "files"),
+        (Self::LogRate, "log-rate"),
+        (Self::Instances, "instances"),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// How often each limit was reached by the instances of one unit.
+#[derive(Debug)]
+pub struct Refusals {
+    counts: [AtomicU64; Limit::ALL.len()],
+    /// When each was last logged, in milliseconds since `since`, plus one.
+    logged: [AtomicU64; Limit::ALL.len()],
+    since: Instant,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self { counts: Default::default(), logged: Default::default(), since: Instant::now() }
+    }
+}
+
+impl Refusals {
+    /// Counts a refusal. Gives whether it begins a burst, and so is to be logged.
+    fn count(&self, limit: Limit) -> bool {
+        let i = limit as usize;
+        self.counts[i].fetch_add(1, Ordering::Relaxed);
+        let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        let before = self.logged[i].load(Ordering::Relaxed);
+        let quiet = before == 0 || now - before.min(now) >= BURST.as_millis() as u64;
+        quiet && self.logged[i].compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// The limits that were reached, and how often.
+    pub fn counts(&self) -> BTreeMap<Limit, u64> {
+        let counts = Limit::ALL.iter().zip(&self.counts).map(|((limit, _), n)| (*limit, n.load(Ordering::Relaxed)));
+        counts.filter(|(_, n)| *n > 0).collect()
+    }
+}
+
+/// The limits of a unit, and what was refused for them: one for all its instances.
+#[derive(Debug)]
+pub struct Guard {
+    pub(crate) workload: std::sync::Arc<str>,
+    pub(crate) entry: workload::Name,
+    pub(crate) limits: Limits,
+    pub(crate) refusals: Refusals,
+    log: LogRate,
+}
+
+impl Guard {
+    pub(crate) fn new(workload: std::sync::Arc<str>, entry: workload::Name, limits: Limits) -> Self {
+        Self { workload, entry, limits, refusals: Refusals::default(), log: LogRate::default() }
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Counts that a limit was reached, and logs it once for a burst.
+    pub fn refuse(&self, limit: Limit) {
+        if self.refusals.count(limit) {
+            let (name, value) = (limit.name(), self.limits.shown(limit));
+            tracing::warn!(
+                workload = &*self.workload, component = %self.entry, limit = name,
+                "a limit was reached: {name}, {value}; said once for many"
+            );
+        }
+    }
+
+    /// Whether one more line may go to the log now.
+    pub fn may_log(&self) -> bool {
+        let may = self.log.take(self.limits.log_rate);
+        if !may {
+            self.refuse(Limit::LogRate);
+        }
+        may
+    }
+}
+
+/// Counts lines second by second.
+#[derive(Debug)]
+struct LogRate {
+    since: Instant,
+    /// The second in the upper half, the lines in it in the lower.
+    window: AtomicU64,
+}
+
+impl Default for LogRate {
+    fn default() -> Self {
+        Self { since: Instant::now(), window: AtomicU64::new(0) }
+    }
+}
+
+impl LogRate {
+    fn take(&self, rate: u32) -> bool {
+        let second = self.since.elapsed().as_secs() << 32;
+        let step = |window: u64| {
+            let lines = if window & !0xffff_ffff == second { window & 0xffff_ffff } else { 0 };
+            (lines < u64::from(rate)).then_some(second | (lines + 1))
+        };
+        self.window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok()
+    }
+}

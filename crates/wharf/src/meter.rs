@@ -1,0 +1,338 @@
+//! What a call has used of its time, and what drives it: slice by slice, aside from the others once it computes for long.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use wasmtime::{StoreContextMut, UpdateDeadline};
+
+use crate::aside::{Aside, Ticket};
+use crate::ctx::Ctx;
+use crate::limits::{Guard, Limit};
+use crate::pool::Calls;
+
+/// How much CPU time a call may use among all others; one that uses more goes on aside.
+const AMONG_OTHERS: Duration = Duration::from_millis(2);
+
+thread_local! {
+    /// Whether this thread is one of those aside, whose time is not the clock's: others go before them.
+    static ASIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks the current thread as one of those aside.
+pub(crate) fn this_thread_is_aside() {
+    ASIDE.set(true);
+}
+
+/// The CPU time of this thread, or on the threads that nothing goes before, and where looking must be cheap, the clock's.
+fn now() -> u64 {
+    use std::sync::OnceLock;
+    static SINCE: OnceLock<Instant> = OnceLock::new();
+    let time = if ASIDE.get() {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        // A thread's CPU time is not negative.
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    } else {
+        SINCE.get_or_init(Instant::now).elapsed()
+    };
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1)
+}
+
+/// Why a call ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The component trapped.
+    #[error("it trapped: {0:#}")]
+    Trap(wasmtime::Error),
+    /// It took longer than its limit `time`.
+    #[error("it took longer than its `time`, {}", humantime::format_duration(*.0))]
+    Time(Duration),
+    /// It used more than its limit `cpu`.
+    #[error("it used more than its `cpu`, {}", humantime::format_duration(*.0))]
+    Cpu(Duration),
+    /// Its workload was stopped, and the time to drain is over.
+    #[error("its workload was stopped")]
+    Stopped,
+    /// The host has no more instances for now.
+    #[error("the host's pool has no more instances")]
+    NoInstance,
+}
+
+/// What one call, or the calls that share an instance, have used of their time.
+pub struct Meter {
+    guard: Arc<Guard>,
+    calls: Arc<Calls>,
+    begun: Instant,
+    /// When the oldest call that is under way began, in nanoseconds after `begun`.
+    oldest: AtomicU64,
+    /// How many calls it counts for.
+    count: AtomicU32,
+    time: Option<Duration>,
+    cpu: Option<Duration>,
+    /// CPU time in nanoseconds, but for the poll that is under way.
+    used: AtomicU64,
+    /// When that poll began.
+    polled: AtomicU64,
+    /// It computes, and is to go on aside.
+    computes: AtomicBool,
+    ended: AtomicU8,
+}
+
+const TIME: u8 = 1;
+const CPU: u8 = 2;
+const STOPPED: u8 = 3;
+
+impl Meter {
+    pub(crate) fn new(guard: &Arc<Guard>, calls: &Arc<Calls>) -> Arc<Self> {
+        let limits = guard.limits();
+        Self::limited(guard, calls, limits.time, limits.cpu)
+    }
+
+    pub(crate) fn limited(
+        guard: &Arc<Guard>,
+        calls: &Arc<Calls>,
+        time: Option<Duration>,
+        cpu: Option<Duration>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            guard: guard.clone(),
+            calls: calls.clone(),
+            begun: Instant::now(),
+            oldest: AtomicU64::new(0),
+            count: AtomicU32::new(1),
+            time,
+            cpu,
+            used: AtomicU64::new(0),
+            polled: AtomicU64::new(0),
+            computes: AtomicBool::new(false),
+            ended: AtomicU8::new(0),
+        })
+    }
+
+    /// CPU time until now, to be asked within a poll.
+    fn used(&self) -> Duration {
+        let polled = self.polled.load(Ordering::Relaxed);
+        // Nothing was polled yet when somebody else drives the store.
+        let poll = if polled == 0 { 0 } else { now().saturating_sub(polled) };
+        Duration::from_nanos(self.used.load(Ordering::Relaxed).saturating_add(poll))
+    }
+
+    /// What all its calls may use together: the calls of one instance cannot be told apart.
+    fn cpu_of_all(&self) -> Option<Duration> {
+        Some(self.cpu?.saturating_mul(self.count.load(Ordering::Relaxed)))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let oldest = Duration::from_nanos(self.oldest.load(Ordering::Relaxed));
+        (self.begun + oldest).checked_add(self.time?)
+    }
+
+    /// It counts for one more call.
+    pub(crate) fn one_more(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The oldest call that is under way began then.
+    pub(crate) fn since(&self, oldest: Instant) {
+        let nanos = oldest.saturating_duration_since(self.begun).as_nanos();
+        self.oldest.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether it has computed for long.
+    pub(crate) fn computes(&self) -> bool {
+        self.computes.load(Ordering::Relaxed)
+    }
+
+    /// What the engine asks at each tick of a guest that runs.
+    pub(crate) fn tick(&self) -> UpdateDeadline {
+        let used = self.used();
+        let over = |limit: Option<Duration>, used| limit.is_some_and(|limit| used > limit);
+        let why = match () {
+            () if over(self.cpu_of_all(), used) => CPU,
+            () if self.deadline().is_some_and(|deadline| Instant::now() > deadline) => TIME,
+            () if self.calls.stopped() => STOPPED,
+            () => {
+                if used > AMONG_OTHERS && !ASIDE.get() {
+                    self.computes.store(true, Ordering::Relaxed);
+                }
+                // Not the engine's own yield: this one lets the runtime look for what happened outside, too.
+                return UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
+            }
+        };
+        self.ended.store(why, Ordering::Relaxed);
+        UpdateDeadline::Interrupt
+    }
+
+    /// What an error of the engine means.
+    fn why(&self, error: wasmtime::Error) -> Ended {
+        match self.ended.load(Ordering::Relaxed) {
+            TIME => self.out_of_time(),
+            CPU => {
+                self.guard.refuse(Limit::Cpu);
+                Ended::Cpu(self.cpu.unwrap_or_default())
+            }
+            STOPPED => Ended::Stopped,
+            _ if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+                self.guard.refuse(Limit::Instances);
+                Ended::NoInstance
+            }
+            _ => Ended::Trap(error),
+        }
+    }
+
+    fn out_of_time(&self) -> Ended {
+        self.guard.refuse(Limit::Time);
+        Ended::Time(self.time.unwrap_or_default())
+    }
+
+    /// Ready when the time is over or the workload has stopped.
+    async fn over(self: Arc<Self>) -> Ended {
+        loop {
+            let Some(deadline) = self.deadline() else {
+                self.calls.stop().await;
+                return Ended::Stopped;
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline.into()) => {}
+                () = self.calls.stop() => return Ended::Stopped,
+            }
+            // The call that it was for may be done, and a younger one the oldest.
+            if self.deadline().is_some_and(|deadline| Instant::now() >= deadline) {
+                return self.out_of_time();
+            }
+        }
+    }
+}
+
+/// What the engine calls when a guest's slice is over.
+#[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "the engine's signature")]
+pub(crate) fn slice_over(store: StoreContextMut<'_, Ctx>) -> wasmtime::Result<UpdateDeadline> {
+    Ok(store.data().meter().map_or(UpdateDeadline::Continue(1), Meter::tick))
+}
+
+type Work<T> = Pin<Box<dyn Future<Output = wasmtime::Result<T>> + Send>>;
+
+/// A call that is driven: within its limits, and aside from the others once it computes for long. Dropped, it ends.
+pub struct Driven<T>(State<T>);
+
+enum State<T> {
+    Here(Here<T>),
+    There(JoinHandle<Result<T, Ended>>),
+    Done,
+}
+
+struct Here<T> {
+    work: Work<T>,
+    meter: Arc<Meter>,
+    aside: Arc<Aside>,
+    ticket: Option<Arc<Ticket>>,
+    /// Made when the call first waits: most never do.
+    over: Option<Pin<Box<dyn Future<Output = Ended> + Send>>>,
+}
+
+impl<T: Send + 'static> Driven<T> {
+    pub(crate) fn new(
+        aside: Arc<Aside>,
+        meter: Arc<Meter>,
+        work: impl Future<Output = wasmtime::Result<T>> + Send + 'static,
+    ) -> Self {
+        Self(State::Here(Here { work: Box::pin(work), meter, aside, ticket: None, over: None }))
+    }
+
+    /// Goes on in a task of its own, whoever asks for the result or does not. Dropping it still ends it.
+    pub fn spawn(&mut self) {
+        self.0 = match std::mem::replace(&mut self.0, State::Done) {
+            State::Here(here) => State::There(here.spawn()),
+            other => other,
+        };
+    }
+}
+
+impl<T: Send + 'static> Here<T> {
+    fn spawn(self) -> JoinHandle<Result<T, Ended>> {
+        let aside = self.aside.clone();
+        if self.meter.computes()
+            && let Some(runtime) = aside.runtime()
+        {
+            return runtime.spawn(self);
+        }
+        tokio::spawn(self)
+    }
+}
+
+impl<T> Here<T> {
+    /// Whether it may run now; aside, it waits for its turn.
+    fn has_turn(&mut self, cx: &mut Context<'_>) -> bool {
+        if !ASIDE.get() {
+            return true;
+        }
+        let Self { ticket, aside, meter, .. } = self;
+        let new = || Ticket::new(aside.clone(), meter.guard.workload.clone());
+        ticket.get_or_insert_with(new).poll(cx).is_ready()
+    }
+
+    fn slice(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<T>> {
+        let polled = {
+            let _running = self.aside.ticker().run();
+            let begun = now();
+            self.meter.polled.store(begun, Ordering::Relaxed);
+            let polled = self.work.as_mut().poll(cx);
+            self.meter.used.fetch_add(now().saturating_sub(begun), Ordering::Relaxed);
+            polled
+        };
+        if let Some(ticket) = &self.ticket {
+            ticket.done();
+        }
+        polled
+    }
+}
+
+impl<T> Future for Here<T> {
+    type Output = Result<T, Ended>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let polled = if this.has_turn(cx) { this.slice(cx) } else { Poll::Pending };
+        if let Poll::Ready(done) = polled {
+            return Poll::Ready(done.map_err(|error| this.meter.why(error)));
+        }
+        let over = this.over.get_or_insert_with(|| Box::pin(this.meter.clone().over()));
+        over.as_mut().poll(cx).map(Err)
+    }
+}
+
+impl<T: Send + 'static> Future for Driven<T> {
+    type Output = Result<T, Ended>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let State::Here(here) = &mut self.0 {
+            let polled = Pin::new(&mut *here).poll(cx);
+            if polled.is_ready() || !here.meter.computes.load(Ordering::Relaxed) {
+                return polled;
+            }
+            self.spawn();
+        }
+        match &mut self.0 {
+            State::There(task) => match ready!(Pin::new(task).poll(cx)) {
+                Ok(done) => Poll::Ready(done),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Poll::Ready(Err(Ended::Stopped)),
+                },
+            },
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for Driven<T> {
+    fn drop(&mut self) {
+        if let State::There(task) = &self.0 {
+            task.abort();
+        }
+    }
+}

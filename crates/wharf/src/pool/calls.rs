@@ -1,0 +1,144 @@
+//! The calls of a workload: how many are under way, how many may be, and how they are ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::Entry;
+use crate::limits::Limit;
+
+/// How long a call waits at most when its unit has no limit `time`.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The calls of a workload that are under way.
+#[derive(Default)]
+pub(crate) struct Calls {
+    count: AtomicUsize,
+    none: Notify,
+    stopped: AtomicBool,
+    stop: Notify,
+}
+
+impl Calls {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there are none.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let none = self.none.notified();
+            if self.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+
+    /// Ends all calls, and lets no more in.
+    pub(crate) fn end(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.stop.notify_waiters();
+    }
+
+    /// Whether all calls are to end.
+    pub(crate) fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all calls are to end.
+    pub(crate) async fn stop(&self) {
+        let mut stop = std::pin::pin!(self.stop.notified());
+        // Registered before it is asked, so that it cannot be missed.
+        stop.as_mut().enable();
+        if !self.stopped.load(Ordering::SeqCst) {
+            stop.await;
+        }
+    }
+}
+
+/// How many calls of a unit are let in.
+pub(crate) struct Gate {
+    places: Semaphore,
+    waiting: AtomicU32,
+}
+
+impl Gate {
+    pub(crate) fn new(concurrency: u32) -> Self {
+        let places = (concurrency as usize).min(Semaphore::MAX_PERMITS);
+        Self { places: Semaphore::new(places), waiting: AtomicU32::new(0) }
+    }
+}
+
+/// A call is not let in: as many are under way and waiting as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many calls at once; see the limit `concurrency`")]
+pub struct Busy;
+
+/// A call that is under way.
+pub struct CallGuard(Arc<Entry>);
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        let Entry { gate, calls, .. } = &*self.0;
+        gate.places.add_permits(1);
+        if calls.count.fetch_sub(1, Ordering::Release) == 1 {
+            calls.none.notify_waiters();
+        }
+    }
+}
+
+pub(super) async fn admit(entry: &Arc<Entry>) -> Result<CallGuard, Busy> {
+    // Counted first: a workload that stops waits for whoever it let in.
+    entry.calls.count.fetch_add(1, Ordering::Relaxed);
+    let uncounted = Uncounted(entry);
+    if entry.calls.stopped() {
+        return Err(Busy);
+    }
+    let place = match entry.gate.places.try_acquire() {
+        Ok(place) => place,
+        Err(_) => wait(entry).await?,
+    };
+    place.forget();
+    std::mem::forget(uncounted);
+    Ok(CallGuard(entry.clone()))
+}
+
+/// Takes a call back out of the count that was not let in, or was given up while it waited.
+struct Uncounted<'a>(&'a Entry);
+
+impl Drop for Uncounted<'_> {
+    fn drop(&mut self) {
+        if self.0.calls.count.fetch_sub(1, Ordering::Release) == 1 {
+            self.0.calls.none.notify_waiters();
+        }
+    }
+}
+
+#[cold]
+async fn wait(entry: &Entry) -> Result<tokio::sync::SemaphorePermit<'_>, Busy> {
+    struct Place<'a>(&'a AtomicU32);
+    impl Drop for Place<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    let before = entry.gate.waiting.fetch_add(1, Ordering::Relaxed);
+    let _place = Place(&entry.gate.waiting);
+    let patience = entry.limits().time.unwrap_or(PATIENCE);
+    let acquired = async {
+        tokio::select! {
+            place = entry.gate.places.acquire() => place.ok(),
+            () = tokio::time::sleep(patience) => None,
+            () = entry.calls.stop() => None,
+        }
+    };
+    let acquired = if before < entry.limits().concurrency { acquired.await } else { None };
+    acquired.ok_or_else(|| {
+        entry.unit.guard.refuse(Limit::Concurrency);
+        Busy
+    })
+}

@@ -1,0 +1,209 @@
+//! Instances that serve several calls at once: WASI 0.3, and mode `reuse`.
+//!
+//! The first call drives the instance in its own task, and most are done before they ever wait. One that waits puts the
+//! instance into a task of its own, and from there on others may join it.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::task::AtomicWaker;
+use wasmtime::Store;
+use wasmtime::component::{Accessor, Instance};
+
+use super::{Entry, Instantiated};
+use crate::ctx::Ctx;
+use crate::meter::{Ended, Meter};
+
+/// What is kept with an instance, such as its typed exports.
+pub type Bindings = Arc<dyn Any + Send + Sync>;
+
+/// How a call on a shared instance ended, but for a trap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Well: the instance can serve more.
+    Well,
+    /// Its caller is gone and its work is not done: the instance ends with the other calls that are on it.
+    Abandoned,
+}
+
+/// One call: what is run in the instance.
+pub type Job = Box<
+    dyn for<'a> FnOnce(
+            &'a Accessor<Ctx>,
+            &'a Bindings,
+        ) -> Pin<Box<dyn Future<Output = wasmtime::Result<Done>> + Send + 'a>>
+        + Send,
+>;
+
+/// An instance that serves calls.
+pub(crate) struct Shared {
+    meter: Arc<Meter>,
+    waker: AtomicWaker,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Calls that it took, with those of its earlier life.
+    taken: u32,
+    /// When each of the calls that are under way began.
+    under_way: VecDeque<std::time::Instant>,
+    closed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a job, or gives it back.
+    fn join(&self, entry: &Entry, job: Job) -> Option<Job> {
+        // Whoever comes to an instance that computes waits for it; another instance does not wait.
+        if self.meter.computes() {
+            return Some(job);
+        }
+        let mut state = self.lock();
+        let under_way = u32::try_from(state.under_way.len()).unwrap_or(u32::MAX);
+        if state.closed || !entry.policy.takes(state.taken, under_way) {
+            return Some(job);
+        }
+        state.taken += 1;
+        state.under_way.push_back(std::time::Instant::now());
+        state.jobs.push_back(job);
+        self.meter.one_more();
+        drop(state);
+        self.waker.wake();
+        None
+    }
+
+    /// One of the calls is done. They are done in about the order that they began in, and for the limit only the oldest
+    /// counts.
+    fn one_done(&self) {
+        let mut state = self.lock();
+        state.under_way.pop_front();
+        if let Some(oldest) = state.under_way.front() {
+            self.meter.since(*oldest);
+        }
+    }
+
+    /// Serves the first job and all that join, until there is nothing left to do. Says whether all ended well.
+    async fn serve(&self, accessor: &Accessor<Ctx>, bindings: &Bindings, first: Job) -> wasmtime::Result<bool> {
+        let mut jobs = FuturesUnordered::new();
+        jobs.push(first(accessor, bindings));
+        let mut well = true;
+        poll_fn(|cx| {
+            loop {
+                self.waker.register(cx.waker());
+                let joined = std::mem::take(&mut self.lock().jobs);
+                jobs.extend(joined.into_iter().map(|job| job(accessor, bindings)));
+                match jobs.poll_next_unpin(cx) {
+                    Poll::Ready(Some(done)) => {
+                        well &= done? == Done::Well;
+                        self.one_done();
+                        if !well {
+                            self.lock().closed = true;
+                        }
+                    }
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(None) => {
+                        // An abandoned call may go on for ever; nobody waits for what it still does.
+                        if well && accessor.poll_no_interesting_tasks(cx).is_pending() {
+                            return Poll::Pending;
+                        }
+                        let mut state = self.lock();
+                        if state.jobs.is_empty() {
+                            state.closed = true;
+                            return Poll::Ready(Ok(well));
+                        }
+                    }
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Entry {
+    /// Runs a job in an instance that may serve others at the same time. It returns when the job has been handed over, and
+    /// what the job does is told by what it sends; a job that is dropped ended with its instance.
+    ///
+    /// `load` makes what is kept with a new instance.
+    ///
+    /// # Errors
+    /// [`Ended`] when the instance could not be made, or ended before the job first waited.
+    pub async fn submit<L>(self: &Arc<Self>, load: L, mut job: Job) -> Result<(), Ended>
+    where
+        L: FnOnce(&mut Store<Ctx>, &Instance) -> wasmtime::Result<Bindings> + Send + 'static,
+    {
+        for open in &*self.kept.open.lock().unwrap_or_else(PoisonError::into_inner) {
+            match open.join(self, job) {
+                None => return Ok(()),
+                Some(back) => job = back,
+            }
+        }
+        let meter = self.meter();
+        let shared = Arc::new(Shared { meter: meter.clone(), waker: AtomicWaker::new(), state: Mutex::default() });
+        let work = run(self.clone(), meter.clone(), shared.clone(), load, job);
+        let mut driven = self.drive(meter, work);
+        // Most are done at once, and need no task of their own.
+        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(Pin::new(&mut driven).poll(cx))).await {
+            return done;
+        }
+        self.open().push(shared.clone());
+        let entry = self.clone();
+        driven.spawn();
+        tokio::spawn(async move {
+            let ended = driven.await;
+            // Nobody joins any more, and whoever did is told by the end of its job.
+            entry.open().retain(|open| !Arc::ptr_eq(open, &shared));
+            let left = {
+                let mut state = shared.lock();
+                state.closed = true;
+                std::mem::take(&mut state.jobs)
+            };
+            drop(left);
+            if let Err(error) = ended {
+                let grants = entry.grants();
+                tracing::error!(
+                    workload = grants.workload(), component = %grants.component(), "the component failed: {error}"
+                );
+            }
+        });
+        Ok(())
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {
+        self.kept.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run<L>(entry: Arc<Entry>, meter: Arc<Meter>, shared: Arc<Shared>, load: L, job: Job) -> wasmtime::Result<()>
+where
+    L: FnOnce(&mut Store<Ctx>, &Instance) -> wasmtime::Result<Bindings> + Send + 'static,
+{
+    let mut found = entry.instance(&meter).await?;
+    let Instantiated { store, instance, kept, served } = &mut found;
+    let bindings = match kept {
+        Some(bindings) => bindings.clone(),
+        None => kept.insert(load(store, instance)?).clone(),
+    };
+    {
+        let mut state = shared.lock();
+        state.taken = *served + 1;
+        state.under_way.push_back(std::time::Instant::now());
+    }
+    let serving = shared.clone();
+    let well = store.run_concurrent(async move |accessor| serving.serve(accessor, &bindings, job).await).await??;
+    // `give_back` counts one.
+    *served = shared.lock().taken - 1;
+    if well {
+        entry.give_back(found);
+    }
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! What sockets of WASI 0.2 and 0.3 share: which of their addresses are the workload's own loopback.
+//!
+//! It takes the addresses that guests name and gives those that the engine's own sockets are to use. It makes no system
+//! call; `sockets_p2` and `sockets_p3` hand everything to the engine.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use wasmtime::component::HasData;
+use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
+use workload::manifest::Protocol;
+
+use super::loopback::{Bound, Loopback, Peer, Refusal, localhost};
+use super::network::Network;
+use crate::ctx::{Scope, View};
+use crate::limits::{Guard, Limit};
+
+/// The sockets of one instance, by their handles: the engine's own sockets have no room for what is kept of them here.
+/// Dropped with the store, so that an instance that ends gives its ports back.
+#[derive(Default)]
+pub(crate) struct Held(HashMap<u32, Socket>);
+
+/// A socket, or a stream of one.
+struct Socket {
+    /// That of the component that opened it: a handle that was passed on keeps its grants.
+    network: Arc<Network>,
+    v6: bool,
+    stream: bool,
+    bound: Option<Bound>,
+    peer: Option<Peer>,
+    /// The addresses on the loopback, as the guest sees them.
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+}
+
+/// Where a guest's address leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// To the address itself; the engine asks `hosts` whether it may.
+    Real,
+    /// To the loopback of the workload.
+    Loopback,
+}
+
+/// The data of the bindings of every socket interface.
+pub(crate) struct HasSockets;
+
+impl HasData for HasSockets {
+    type Data<'a> = SocketsOf<'a>;
+}
+
+/// The engine's sockets, with the workload's loopback in front of them.
+pub(crate) struct SocketsOf<'a> {
+    pub(super) inner: WasiSocketsCtxView<'a>,
+    pub(super) loopback: &'a Arc<Loopback>,
+    held: &'a mut Held,
+    /// Of the component that calls; none where handles alone are worked on.
+    opener: Option<(&'a Arc<Network>, &'a Guard)>,
+}
+
+/// The sockets of the component that calls.
+pub(super) struct Sockets;
+
+impl View for Sockets {
+    type Of = HasSockets;
+    fn view(scope: Scope<'_>) -> SocketsOf<'_> {
+        let wasi = scope.grants.wasi();
+        let ctx = scope.state.get_or_insert_with(|| wasi.sockets.clone());
+        let inner = WasiSocketsCtxView { ctx, table: scope.table };
+        SocketsOf { inner, loopback: wasi.loopback(), held: scope.held, opener: Some((&wasi.network, scope.guard)) }
+    }
+}
+
+pub(super) fn unspecified(v6: bool) -> SocketAddr {
+    let ip: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    SocketAddr::new(ip, 0)
+}
+
+impl<'a> SocketsOf<'a> {
+    /// For operations on sockets that some component opened by its own grant.
+    pub(crate) fn of_handles(inner: WasiSocketsCtxView<'a>, loopback: &'a Arc<Loopback>, held: &'a mut Held) -> Self {
+        Self { inner, loopback, held, opener: None }
+    }
+
+    /// Whether the component may open one more socket.
+    pub(super) fn may_open(&self) -> bool {
+        let Some((_, guard)) = self.opener else { return true };
+        let open = self.held.0.values().filter(|socket| !socket.stream).count();
+        let may = open < guard.limits().connections as usize;
+        if !may {
+            guard.refuse(Limit::Connections);
+        }
+        may
+    }
+
+    /// Remembers who opened a socket.
+    pub(super) fn opened(&mut self, rep: u32, v6: bool) {
+        let Some(network) = self.opener.map(|(network, _)| network.clone()) else { return };
+        self.held
+            .0
+            .insert(rep, Socket { network, v6, stream: false, bound: None, peer: None, local: None, remote: None });
+    }
+
+    /// Remembers a stream of a socket.
+    pub(super) fn opened_stream(&mut self, rep: u32, of: u32) {
+        let Some(Socket { network, v6, remote, .. }) = self.held.0.get(&of) else { return };
+        let (network, v6, remote) = (network.clone(), *v6, *remote);
+        self.held.0.insert(rep, Socket { network, v6, stream: true, bound: None, peer: None, local: None, remote });
+    }
+
+    /// Forgets a socket, before the engine closes it: its real port may be somebody else's right after.
+    pub(super) fn closed(&mut self, rep: u32) {
+        self.held.0.remove(&rep);
+    }
+
+    pub(super) fn is_v6(&self, rep: u32) -> bool {
+        self.held.0.get(&rep).is_some_and(|socket| socket.v6)
+    }
+
+    /// What to bind to really when a guest binds to `named`, and the virtual port that was taken for it.
+    pub(super) fn binding(
+        &self,
+        rep: u32,
+        protocol: Protocol,
+        named: SocketAddr,
+    ) -> Result<(SocketAddr, Option<Bound>), Refusal> {
+        // What was accepted is bound; the engine refuses it, as it does an address of the other family.
+        let Some(socket) = self.held.0.get(&rep) else { return Ok((named, None)) };
+        let ip = named.ip();
+        if named.is_ipv6() != socket.v6 || !(ip.is_loopback() || ip.is_unspecified()) {
+            return Ok((named, None));
+        }
+        let local = SocketAddr::new(localhost(socket.v6), 0);
+        if socket.bound.is_some() {
+            // A second time, which the engine refuses as it should; the port is not asked for.
+            return Ok((local, None));
+        }
+        let any = socket.network.is_any();
+        if any && !ip.is_unspecified() && ip != local.ip() {
+            return Ok((named, None));
+        }
+        // A real port is one of the loopback too: siblings that may use only that one reach it.
+        let bound = self.loopback.reserve(protocol, socket.v6, named.port())?;
+        let real = if any {
+            named
+        } else if protocol == Protocol::Udp && ip.is_unspecified() && socket.network.speaks(protocol) {
+            // One socket may send to both, so it has to be bound to both; what comes in is checked by its sender.
+            unspecified(socket.v6)
+        } else {
+            local
+        };
+        Ok((real, Some(bound)))
+    }
+
+    /// A bind was done.
+    pub(super) fn bound(
+        &mut self,
+        rep: u32,
+        named: SocketAddr,
+        real: SocketAddr,
+        mut bound: Bound,
+    ) -> Result<(), Refusal> {
+        let port = bound.settle(real.port())?;
+        if let Some(socket) = self.held.0.get_mut(&rep) {
+            socket.local = Some(SocketAddr::new(named.ip(), port));
+            socket.bound = Some(bound);
+        }
+        Ok(())
+    }
+
+    /// A bound socket listens.
+    pub(super) fn listening(&self, rep: u32) {
+        if let Some(bound) = self.held.0.get(&rep).and_then(|socket| socket.bound.as_ref()) {
+            bound.listening();
+        }
+    }
+
+    /// Where an address leads that a guest connects or sends to.
+    pub(super) fn route(&self, rep: u32, protocol: Protocol, named: SocketAddr) -> Route {
+        let Some(socket) = self.held.0.get(&rep) else { return Route::Real };
+        // The engine refuses the other family and port 0 as invalid, whatever they would lead to.
+        if !named.ip().is_loopback() || named.port() == 0 || named.is_ipv6() != socket.v6 {
+            return Route::Real;
+        }
+        let how = if protocol == Protocol::Udp { SocketAddrUse::UdpSend } else { SocketAddrUse::TcpConnect };
+        // Siblings go before the world, here as everywhere.
+        if self.real(protocol, named).is_err() && socket.network.rules_allow(named, how) {
+            return Route::Real;
+        }
+        Route::Loopback
+    }
+
+    /// The real address for one of the loopback.
+    pub(super) fn real(&self, protocol: Protocol, named: SocketAddr) -> Result<SocketAddr, Refusal> {
+        let port = self.loopback.find(protocol, named.is_ipv6(), named.port())?;
+        Ok(SocketAddr::new(localhost(named.is_ipv6()), port))
+    }
+
+    /// Announces the connection of a socket that is bound to `local` really.
+    pub(super) fn announce(&self, local: SocketAddr, to: SocketAddr) -> Result<Peer, Refusal> {
+        let ip = if local.ip().is_unspecified() { localhost(local.is_ipv6()) } else { local.ip() };
+        self.loopback.announce(SocketAddr::new(ip, local.port()), to)
+    }
+
+    /// Whether a connection of this socket was announced already.
+    pub(super) fn is_announced(&self, rep: u32) -> bool {
+        self.held.0.get(&rep).is_some_and(|socket| socket.peer.is_some())
+    }
+
+    /// A socket connects to `named` on the loopback.
+    pub(super) fn connecting(&mut self, rep: u32, named: SocketAddr, peer: Peer) {
+        if let Some(socket) = self.held.0.get_mut(&rep) {
+            socket.peer = Some(peer);
+            socket.remote = Some(named);
+            // A connection has an address, whatever its socket was bound to.
+            socket.local = socket.local.map(|local| SocketAddr::new(localhost(local.is_ipv6()), local.port()));
+        }
+    }
+
+    /// A socket has connected.
+    pub(super) fn connected(&mut self, rep: u32) {
+        if let Some(peer) = self.held.0.get_mut(&rep).and_then(|socket| socket.peer.as_mut()) {
+            peer.connected();
+        }
+    }
+
+    /// Connects a UDP socket to an address of the loopback, in name only: which real port that is may change, and the
+    /// system would take the socket's own port away when the real connection is undone.
+    pub(super) fn set_peer(&mut self, rep: u32, named: Option<SocketAddr>) -> Option<SocketAddr> {
+        let socket = self.held.0.get_mut(&rep)?;
+        std::mem::replace(&mut socket.remote, named)
+    }
+
+    /// The address on the loopback that a socket is connected to.
+    pub(super) fn peer(&self, rep: u32) -> Option<SocketAddr> {
+        self.held.0.get(&rep)?.remote
+    }
+
+    /// The real address for a datagram.
+    pub(super) fn target(&self, rep: u32, named: Option<SocketAddr>) -> Result<Option<SocketAddr>, Refusal> {
+        let named = match (self.peer(rep), named) {
+            (Some(peer), Some(named)) if peer != named => return Err(Refusal::NotConnectedTo),
+            (Some(peer), _) => return self.real(Protocol::Udp, peer).map(Some),
+            (None, None) => return Ok(None),
+            (None, Some(named)) => named,
+        };
+        match self.route(rep, Protocol::Udp, named) {
+            Route::Real => Ok(Some(named)),
+            Route::Loopback => self.real(Protocol::Udp, named).map(Some),
+        }
+    }
+
+    /// Whether a datagram is for a guest: a socket that is connected gets those of its peer.
+    pub(super) fn is_from_peer(&self, rep: u32, shown: SocketAddr) -> bool {
+        self.peer(rep).is_none_or(|peer| shown.ip().is_loopback() && shown.port() == peer.port())
+    }
+
+    /// A socket's local address, as the guest sees it.
+    pub(super) fn local(&self, rep: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
+        let local = self.held.0.get(&rep).and_then(|socket| socket.local);
+        local.unwrap_or_else(|| self.loopback.shown(protocol, real))
+    }
+
+    /// A socket's remote address, as the guest sees it.
+    pub(super) fn remote(&self, rep: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
+        self.peer(rep).unwrap_or_else(|| self.loopback.shown(protocol, real))
+    }
+}
