@@ -102,6 +102,8 @@ pub struct WorkloadStatus {
     pub calls: usize,
     /// How many instances are ready for a call, or kept for the next.
     pub ready: usize,
+    /// How many instances serve several calls at once, or go on after them.
+    pub shared: usize,
     /// How often each limit was reached.
     pub refusals: BTreeMap<Limit, u64>,
     /// How long it has been up, in milliseconds.
@@ -203,6 +205,7 @@ impl Running {
             components: self.workload.components.len(),
             calls: self.calls.count(),
             ready: self.entries().map(|entry| entry.ready()).sum(),
+            shared: self.calls.shared(),
             refusals: self.refusals(),
             uptime_ms: millis(self.started.elapsed()),
             services: self.services(),

@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use wharf::Limit;
 use wharf::limits::Guard;
 use wharf::pool::CallGuard;
+use wharf::pool::shared::Lead;
 
 use crate::guest::{Drive, Guest};
 
@@ -39,6 +40,8 @@ impl ResponseBody {
 pub(crate) enum Driving {
     /// It goes on.
     On(Drive),
+    /// It goes on, and may serve others.
+    Lead(Lead),
     /// It is done.
     Done,
     /// It trapped.
@@ -53,6 +56,8 @@ pub(crate) struct Streaming {
     /// What was read of the body while it was tried whether all of it is there.
     ahead: Option<Bytes>,
     drive: Option<Drive>,
+    /// Driven here only while it is tried whether all of the body is there.
+    lead: Option<Lead>,
     /// The component trapped: whatever it wrote is not all that it had to say.
     failed: bool,
     /// How many bytes the component may still write.
@@ -72,22 +77,26 @@ impl Streaming {
         expected: Option<u64>,
         under_way: CallGuard,
     ) -> Self {
-        let (drive, failed) = match driving {
-            Driving::On(drive) => (Some(drive), false),
-            Driving::Done => (None, false),
-            Driving::Failed => (None, true),
+        let (drive, lead, failed) = match driving {
+            Driving::On(drive) => (Some(drive), None, false),
+            Driving::Lead(lead) => (None, Some(lead), false),
+            Driving::Done => (None, None, false),
+            Driving::Failed => (None, None, true),
         };
         let left = guest.guard().limits().response_body;
         let under_way = Some(under_way);
-        Self { guest, body, ahead: None, drive, failed, left, expected, delivered: false, under_way }
+        Self { guest, body, ahead: None, drive, lead, failed, left, expected, delivered: false, under_way }
     }
 
     /// Lets the component go on. A trap now is logged; the body shows it by ending early.
     fn poll_drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(drive) = &mut self.drive
-            && let Poll::Ready(done) = Pin::new(drive).poll(cx)
-        {
-            self.drive = None;
+        let polled = match (&mut self.drive, &mut self.lead) {
+            (Some(drive), _) => Pin::new(drive).poll(cx),
+            (None, Some(lead)) => Pin::new(lead).poll(cx),
+            (None, None) => return,
+        };
+        if let Poll::Ready(done) = polled {
+            (self.drive, self.lead) = (None, None);
             if let Err(ended) = done {
                 self.failed = true;
                 self.guest.log(&ended.to_string());
@@ -128,6 +137,8 @@ impl Streaming {
             }
         };
         self.ahead = whole;
+        // A client that reads slowly must not hold up who shares its instance.
+        self.lead = None;
         if let Some(frame) = stopped {
             self.body = after(frame, std::mem::take(&mut self.body));
         }
@@ -198,15 +209,17 @@ impl Drop for Streaming {
     }
 }
 
-/// A body, and a future that is ready when it was read to its end or dropped; it says whether to its end.
-pub(crate) fn watch(body: WasiBody) -> (WasiBody, impl Future<Output = bool>) {
+/// A body, and a future that is ready when it was read to its end or dropped; it says whether to its end. Whoever knows its
+/// length may not ask for more once it was read.
+pub(crate) fn watch(body: WasiBody, length: Option<u64>) -> (WasiBody, impl Future<Output = bool>) {
     let (through, ended) = tokio::sync::oneshot::channel();
-    let watched = Watched { body, through: Some(through) };
+    let watched = Watched { body, left: length, through: Some(through) };
     (WasiBody::new(watched), async move { ended.await.unwrap_or_default() })
 }
 
 struct Watched {
     body: WasiBody,
+    left: Option<u64>,
     /// Told when the body is through.
     through: Option<tokio::sync::oneshot::Sender<bool>>,
 }
@@ -257,7 +270,11 @@ impl Body for Watched {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None | Some(Err(_))))
+        if let (Some(left), Poll::Ready(Some(Ok(frame)))) = (&mut self.left, &polled) {
+            *left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
+        let ended = matches!(&polled, Poll::Ready(None | Some(Err(_)))) || self.left == Some(0);
+        if ended
             && let Some(through) = self.through.take()
         {
             through.send(true).ok();

@@ -4,7 +4,7 @@
 //! is soon done. The [body](crate::body) goes on driving it while the response streams.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use futures_util::future::Either;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use wasmtime::component::Accessor;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices, http::types::Scheme};
 use wasmtime_wasi_http::p3::bindings::{Service, ServiceIndices};
@@ -106,7 +106,12 @@ impl Guest {
                 }
                 _ => return self.ended(&ended),
             },
-            Either::Right((answer, drive)) => (Some(answer), Driving::On(drive)),
+            Either::Right((Ok(answer), drive)) => (Some(Ok(answer)), Driving::On(drive)),
+            // Nothing will be answered any more; why not is known when it has ended.
+            Either::Right((Err(_), drive)) => match drive.await {
+                Err(ended) => return self.ended(&ended),
+                Ok(()) => (None, Driving::Done),
+            },
         };
         match answer {
             Some(Ok(Ok(response))) => self.stream(response, driving, head, under_way).await,
@@ -115,12 +120,12 @@ impl Guest {
         }
     }
 
-    /// Answers with an instance that may serve others at the same time. Nobody drives it here.
+    /// Answers with an instance that may serve others at the same time. It is driven here while that needs no waiting.
     async fn answer_shared(
         self: Arc<Self>,
         request: Request<WasiBody>,
         answer: oneshot::Sender<Answered>,
-        answered: oneshot::Receiver<Answered>,
+        mut answered: oneshot::Receiver<Answered>,
         head: bool,
         under_way: CallGuard,
     ) -> Response<ResponseBody> {
@@ -131,11 +136,26 @@ impl Guest {
             let Handler::P3(indices) = &guest.handler else { wasmtime::bail!("not a handler of WASI 0.3") };
             Ok(Arc::new(indices.load(store, instance)?) as Bindings)
         };
-        if let Err(ended) = self.entry.submit(load, job).await {
-            return self.ended(&ended);
+        let mut lead = self.entry.submit(load, job);
+        let mut driving = Driving::Done;
+        if let Some(mut first) = lead.take() {
+            match poll_fn(|cx| Poll::Ready(Pin::new(&mut first).poll(cx))).await {
+                Poll::Ready(Err(ended)) => return self.ended(&ended),
+                Poll::Ready(Ok(())) => {}
+                // Its body is what it waits for, perhaps.
+                Poll::Pending => driving = Driving::Lead(first),
+            }
         }
-        match answered.await {
-            Ok(Ok(response)) => self.stream(response, Driving::Done, head, under_way).await,
+        let answered = match answered.try_recv() {
+            Err(TryRecvError::Empty) => {
+                drop(std::mem::replace(&mut driving, Driving::Done));
+                answered.await
+            }
+            Ok(answer) => Ok(answer),
+            Err(TryRecvError::Closed) => return self.failed("it ended without an answer"),
+        };
+        match answered {
+            Ok(Ok(response)) => self.stream(response, driving, head, under_way).await,
             Ok(Err(code)) => self.failed(&format!("it answered with the error {code}")),
             // Why the instance ended is logged where it was driven.
             Err(_) if self.entry.limits().time.is_some_and(|time| begun.elapsed() >= time) => timed_out(),
@@ -158,7 +178,7 @@ impl Guest {
             return self.failed("the headers of its response are larger than its `headers`");
         }
         let bodiless = head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let length = parts.headers.get(http::header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
+        let length = content_length(&parts.headers);
         if !bodiless && length.is_some_and(|length| length > limits.response_body) {
             self.entry.guard().refuse(Limit::ResponseBody);
             return self.failed("the body of its response is larger than its `response-body`");
@@ -244,6 +264,10 @@ fn later(text: &'static str) -> Response<ResponseBody> {
 
 fn timed_out() -> Response<ResponseBody> {
     plain(StatusCode::GATEWAY_TIMEOUT, "the component took too long\n")
+}
+
+fn content_length(headers: &http::HeaderMap) -> Option<u64> {
+    headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The size of all headers together as HTTP/2 counts it (RFC 9113, section 6.5.2).
@@ -362,7 +386,7 @@ async fn handle_p3(
         response.into_http_with_getter(&mut store, received, view)
     })?;
     let (parts, body) = response.into_parts();
-    let (body, ended) = body::watch(body);
+    let (body, ended) = body::watch(body, content_length(&parts.headers));
     answer.send(Ok(Response::from_parts(parts, body))).ok();
     // A body may come from the host, with nobody in the component at work on it: the store stays until it is through.
     Ok(if ended.await { Done::Well } else { Done::Abandoned })

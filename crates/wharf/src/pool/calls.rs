@@ -16,12 +16,30 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(crate) struct Calls {
     count: AtomicUsize,
+    shared: AtomicUsize,
     none: Notify,
     stopped: AtomicBool,
     stop: Notify,
 }
 
 impl Calls {
+    /// Counts one more shared instance until what this returns is dropped.
+    pub(crate) fn share(self: &Arc<Self>) -> Sharing {
+        self.shared.fetch_add(1, Ordering::Relaxed);
+        Sharing(self.clone())
+    }
+
+    fn one_less(&self, count: &AtomicUsize) {
+        if count.fetch_sub(1, Ordering::Release) == 1 {
+            self.none.notify_waiters();
+        }
+    }
+
+    /// How many instances serve several calls, or go on after them.
+    pub(crate) fn shared(&self) -> usize {
+        self.shared.load(Ordering::Relaxed)
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
@@ -31,7 +49,7 @@ impl Calls {
     pub(crate) async fn drained(&self) {
         loop {
             let none = self.none.notified();
-            if self.count.load(Ordering::Acquire) == 0 {
+            if self.count.load(Ordering::Acquire) == 0 && self.shared.load(Ordering::Acquire) == 0 {
                 return;
             }
             none.await;
@@ -60,6 +78,15 @@ impl Calls {
     }
 }
 
+/// A shared instance, for which a workload that stops waits.
+pub(crate) struct Sharing(Arc<Calls>);
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        self.0.one_less(&self.0.shared);
+    }
+}
+
 /// How many calls of a unit are let in.
 pub(crate) struct Gate {
     places: Semaphore,
@@ -83,11 +110,8 @@ pub struct CallGuard(Arc<Entry>);
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        let Entry { gate, calls, .. } = &*self.0;
-        gate.places.add_permits(1);
-        if calls.count.fetch_sub(1, Ordering::Release) == 1 {
-            calls.none.notify_waiters();
-        }
+        self.0.gate.places.add_permits(1);
+        self.0.calls.one_less(&self.0.calls.count);
     }
 }
 
@@ -112,9 +136,7 @@ struct Uncounted<'a>(&'a Entry);
 
 impl Drop for Uncounted<'_> {
     fn drop(&mut self) {
-        if self.0.calls.count.fetch_sub(1, Ordering::Release) == 1 {
-            self.0.calls.none.notify_waiters();
-        }
+        self.0.calls.one_less(&self.0.calls.count);
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::task::AtomicWaker;
@@ -17,7 +17,7 @@ use wasmtime::component::{Accessor, Instance};
 
 use super::{Entry, Instantiated};
 use crate::ctx::Ctx;
-use crate::meter::{Ended, Meter};
+use crate::meter::{Driven, Ended, Meter};
 
 /// What is kept with an instance, such as its typed exports.
 pub type Bindings = Arc<dyn Any + Send + Sync>;
@@ -94,21 +94,19 @@ impl Shared {
 
     /// Serves the first job and all that join, until there is nothing left to do. Says whether all ended well.
     async fn serve(&self, accessor: &Accessor<Ctx>, bindings: &Bindings, first: Job) -> wasmtime::Result<bool> {
+        let begin = |job: Job| Begun { future: job(accessor, bindings), shared: self, done: false };
         let mut jobs = FuturesUnordered::new();
-        jobs.push(first(accessor, bindings));
+        jobs.push(begin(first));
         let mut well = true;
         poll_fn(|cx| {
             loop {
                 self.waker.register(cx.waker());
                 let joined = std::mem::take(&mut self.lock().jobs);
-                jobs.extend(joined.into_iter().map(|job| job(accessor, bindings)));
+                jobs.extend(joined.into_iter().map(begin));
                 match jobs.poll_next_unpin(cx) {
                     Poll::Ready(Some(done)) => {
                         well &= done? == Done::Well;
                         self.one_done();
-                        if !well {
-                            self.lock().closed = true;
-                        }
                     }
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(None) => {
@@ -129,36 +127,85 @@ impl Shared {
     }
 }
 
+/// A job that has begun. When it is dropped before its end, so is the instance, and nobody is to join it any more by the
+/// time that the job's caller is told.
+struct Begun<'a> {
+    future: Pin<Box<dyn Future<Output = wasmtime::Result<Done>> + Send + 'a>>,
+    shared: &'a Shared,
+    done: bool,
+}
+
+impl Future for Begun<'_> {
+    type Output = wasmtime::Result<Done>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.future.as_mut().poll(cx);
+        self.done = matches!(polled, Poll::Ready(Ok(Done::Well)));
+        polled
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.shared.lock().closed = true;
+        }
+    }
+}
+
 impl Entry {
-    /// Runs a job in an instance that may serve others at the same time. It returns when the job has been handed over, and
-    /// what the job does is told by what it sends; a job that is dropped ended with its instance.
+    /// Runs a job in an instance that may serve others at the same time: in one that runs, or in its own, which is then to
+    /// be polled by the caller until its call waits for something else than the caller. What the job does is told by what
+    /// it sends; a job that is dropped ended with its instance.
     ///
     /// `load` makes what is kept with a new instance.
-    ///
-    /// # Errors
-    /// [`Ended`] when the instance could not be made, or ended before the job first waited.
-    pub async fn submit<L>(self: &Arc<Self>, load: L, mut job: Job) -> Result<(), Ended>
+    pub fn submit<L>(self: &Arc<Self>, load: L, mut job: Job) -> Option<Lead>
     where
         L: FnOnce(&mut Store<Ctx>, &Instance) -> wasmtime::Result<Bindings> + Send + 'static,
     {
-        for open in &*self.kept.open.lock().unwrap_or_else(PoisonError::into_inner) {
-            match open.join(self, job) {
-                None => return Ok(()),
-                Some(back) => job = back,
-            }
+        for open in &*self.open() {
+            job = open.join(self, job)?;
         }
         let meter = self.meter();
         let shared = Arc::new(Shared { meter: meter.clone(), waker: AtomicWaker::new(), state: Mutex::default() });
         let work = run(self.clone(), meter.clone(), shared.clone(), load, job);
-        let mut driven = self.drive(meter, work);
-        // Most are done at once, and need no task of their own.
-        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(Pin::new(&mut driven).poll(cx))).await {
-            return done;
+        Some(Lead { driven: Some(self.drive(meter, work)), entry: self.clone(), shared })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {
+        self.kept.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An instance that its first call drives: most calls are done before they ever wait, and need no task of their own.
+/// Dropped before it is done, it goes on in a task of its own, and others may join it.
+pub struct Lead {
+    driven: Option<Driven<()>>,
+    entry: Arc<Entry>,
+    shared: Arc<Shared>,
+}
+
+impl Future for Lead {
+    type Output = Result<(), Ended>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(driven) = &mut self.driven else { return Poll::Ready(Ok(())) };
+        let polled = Pin::new(driven).poll(cx);
+        if polled.is_ready() {
+            self.driven = None;
         }
-        self.open().push(shared.clone());
-        let entry = self.clone();
+        polled
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        let (Some(mut driven), Ok(runtime)) = (self.driven.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (entry, shared) = (self.entry.clone(), self.shared.clone());
+        let sharing = entry.calls.share();
+        entry.open().push(shared.clone());
         driven.spawn();
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             let ended = driven.await;
             // Nobody joins any more, and whoever did is told by the end of its job.
             entry.open().retain(|open| !Arc::ptr_eq(open, &shared));
@@ -174,12 +221,8 @@ impl Entry {
                     workload = grants.workload(), component = %grants.component(), "the component failed: {error}"
                 );
             }
+            drop(sharing);
         });
-        Ok(())
-    }
-
-    fn open(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {
-        self.kept.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

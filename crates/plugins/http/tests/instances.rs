@@ -1,0 +1,116 @@
+//! What survives from one request to the next in each mode, and what ends an instance.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::{Served, get};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fresh_and_warm_keep_nothing() {
+    for mode in ["", "instances = { mode = 'warm', size = 3 }"] {
+        for guest in ["abuse-p2", "abuse-p3"] {
+            let served = Served::of(guest, mode).await;
+            for _ in 0..10 {
+                assert_eq!(served.get("/count").await, (200, "1".into()), "{guest} {mode}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warm_instances_are_made_ahead_and_again() {
+    let served = Served::of("abuse-p2", "instances = { mode = 'warm', size = 3 }").await;
+    served.until("three are ready", |status| status.ready == 3).await;
+    // More at once than there are: the others get fresh ones.
+    let many = (0..12).map(|_| served.get("/count"));
+    for answer in futures_util::future::join_all(many).await {
+        assert_eq!(answer, (200, "1".into()));
+    }
+    served.until("three are ready again", |status| status.ready == 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reuse_serves_so_many_calls_and_ends_when_idle() {
+    for guest in ["abuse-p2", "abuse-p3"] {
+        let served = Served::of(guest, "instances = { mode = 'reuse', calls = 3, idle = '1m' }").await;
+        let mut counts = Vec::new();
+        for _ in 0..12 {
+            counts.push(served.get("/count").await.1);
+            // The answer may be there a moment before the instance is.
+            served.until("the call is done", |status| status.calls + status.shared == 0).await;
+        }
+        assert_eq!(counts, ["1", "2", "3", "1", "2", "3", "1", "2", "3", "1", "2", "3"], "{guest}");
+        let served = Served::of(guest, "instances = { mode = 'reuse', idle = '20ms' }").await;
+        assert_eq!(served.get("/count").await.1, "1");
+        served.until("nothing is kept", |status| status.ready == 0).await;
+        assert_eq!(served.get("/count").await.1, "1", "{guest}: it was idle for too long");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_badly_is_not_used_again() {
+    for guest in ["abuse-p2", "abuse-p3"] {
+        let reuse = "instances = { mode = 'reuse', idle = '1m' }\nlimits = { time = '200ms' }";
+        for (path, status) in [("/unreachable", 502), ("/spin", 504), ("/sleep?ms=60000", 504), ("/stack", 502)] {
+            let served = Served::of(guest, reuse).await;
+            assert_eq!(served.get("/count").await.1, "1");
+            assert_eq!(served.get("/count").await.1, "2");
+            assert_eq!(served.get(path).await.0, status, "{guest} {path}");
+            assert_eq!(served.get("/count").await, (200, "1".into()), "{guest} after {path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_instance_serves_several_calls_at_once() {
+    let served = Served::of("abuse-p3", "instances = { mode = 'reuse', concurrent = 4, idle = '1m' }").await;
+    // Seen from outside: while one sleeps, three more fit into its instance, and the fifth does not.
+    let sleeping = tokio::spawn({
+        let request = get("w.test", "/sleep?ms=3000");
+        let mut connection = served.connect().await;
+        async move { connection.send(request).await }
+    });
+    served.until("it sleeps", |status| status.calls == 1).await;
+    // It is open to others once it waits, which is soon and not at once.
+    let mut counts = BTreeSet::new();
+    while !sleeping.is_finished() {
+        counts.insert(served.get("/count").await.1);
+    }
+    assert_eq!(sleeping.await.unwrap(), (200, "slept".into()));
+    assert!(counts.contains("2") || counts.contains("3"), "none shared an instance: {counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_ends_the_calls_that_share_its_instance_and_no_others() {
+    let served = Served::of("abuse-p3", "instances = { mode = 'reuse', concurrent = 64, idle = '1m' }").await;
+    let mut sleepers = Vec::new();
+    for _ in 0..8 {
+        let mut connection = served.connect().await;
+        let request = get("w.test", "/sleep?ms=60000");
+        sleepers.push(tokio::spawn(async move { connection.send(request).await }));
+    }
+    served.until("all sleep", |status| status.calls == 8).await;
+    // Each trap ends the instance that it came to; in the end no sleeper is left, and none hangs.
+    while served.status().await.calls > 0 {
+        assert_eq!(served.get("/unreachable").await.0, 502);
+    }
+    for sleeper in sleepers {
+        assert_eq!(sleeper.await.unwrap().0, 502);
+    }
+    assert_eq!(served.get("/hello").await.0, 200);
+    served.neighbour_is_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_after_the_answer_is_let_finish() {
+    for mode in ["", "instances = { mode = 'reuse', idle = '1m' }"] {
+        let served = Served::of("abuse-p3", mode).await;
+        assert_eq!(served.get("/background").await.0, 200);
+        served.until("it is done", |status| status.calls + status.shared == 0).await;
+        let expected = if mode.is_empty() { "0" } else { "1" };
+        assert_eq!(served.get("/background-count").await.1, expected, "{mode}");
+    }
+}
