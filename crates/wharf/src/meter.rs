@@ -243,6 +243,32 @@ impl<T: Send + 'static> Driven<T> {
         Self(State::Here(Here { work: Box::pin(work), meter, aside, ticket: None, over: None }))
     }
 
+    /// Lets it go on, as polling it does, for somebody who will poll it again at once if it is not done: no timer is set for
+    /// the limits, which most calls are done before they need.
+    pub fn poll_now(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Ended>> {
+        self.poll_as(cx, false)
+    }
+
+    fn poll_as(&mut self, cx: &mut Context<'_>, waits: bool) -> Poll<Result<T, Ended>> {
+        if let State::Here(here) = &mut self.0 {
+            let polled = here.poll_as(cx, waits);
+            if polled.is_ready() || !here.meter.computes() {
+                return polled;
+            }
+            self.spawn();
+        }
+        match &mut self.0 {
+            State::There(task) => match ready!(Pin::new(task).poll(cx)) {
+                Ok(done) => Poll::Ready(done),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Poll::Ready(Err(Ended::Stopped)),
+                },
+            },
+            _ => Poll::Pending,
+        }
+    }
+
     /// Goes on in a task of its own, whoever asks for the result or does not. Dropping it still ends it.
     pub fn spawn(&mut self) {
         self.0 = match std::mem::replace(&mut self.0, State::Done) {
@@ -275,6 +301,19 @@ impl<T> Here<T> {
         ticket.get_or_insert_with(new).poll(cx).is_ready()
     }
 
+    fn poll_as(&mut self, cx: &mut Context<'_>, waits: bool) -> Poll<Result<T, Ended>> {
+        let polled = if self.has_turn(cx) { self.slice(cx) } else { Poll::Pending };
+        if let Poll::Ready(done) = polled {
+            return Poll::Ready(done.map_err(|error| self.meter.why(error)));
+        }
+        if !waits && self.over.is_none() {
+            return Poll::Pending;
+        }
+        let Self { over, meter, .. } = self;
+        let over = over.get_or_insert_with(|| Box::pin(meter.clone().over()));
+        over.as_mut().poll(cx).map(Err)
+    }
+
     fn slice(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<T>> {
         let polled = {
             let _running = self.aside.ticker().run();
@@ -295,13 +334,7 @@ impl<T> Future for Here<T> {
     type Output = Result<T, Ended>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let polled = if this.has_turn(cx) { this.slice(cx) } else { Poll::Pending };
-        if let Poll::Ready(done) = polled {
-            return Poll::Ready(done.map_err(|error| this.meter.why(error)));
-        }
-        let over = this.over.get_or_insert_with(|| Box::pin(this.meter.clone().over()));
-        over.as_mut().poll(cx).map(Err)
+        self.poll_as(cx, true)
     }
 }
 
@@ -309,23 +342,7 @@ impl<T: Send + 'static> Future for Driven<T> {
     type Output = Result<T, Ended>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let State::Here(here) = &mut self.0 {
-            let polled = Pin::new(&mut *here).poll(cx);
-            if polled.is_ready() || !here.meter.computes.load(Ordering::Relaxed) {
-                return polled;
-            }
-            self.spawn();
-        }
-        match &mut self.0 {
-            State::There(task) => match ready!(Pin::new(task).poll(cx)) {
-                Ok(done) => Poll::Ready(done),
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => Poll::Ready(Err(Ended::Stopped)),
-                },
-            },
-            _ => Poll::Pending,
-        }
+        self.poll_as(cx, true)
     }
 }
 

@@ -89,10 +89,11 @@ impl Streaming {
     }
 
     /// Lets the component go on. A trap now is logged; the body shows it by ending early.
-    fn poll_drive(&mut self, cx: &mut Context<'_>) {
+    fn poll_drive(&mut self, cx: &mut Context<'_>, waits: bool) {
         let polled = match (&mut self.drive, &mut self.lead) {
-            (Some(drive), _) => Pin::new(drive).poll(cx),
-            (None, Some(lead)) => Pin::new(lead).poll(cx),
+            (Some(drive), _) if waits => Pin::new(drive).poll(cx),
+            (Some(drive), _) => drive.poll_now(cx),
+            (None, Some(lead)) => lead.poll_now(cx),
             (None, None) => return,
         };
         if let Poll::Ready(done) = polled {
@@ -108,14 +109,14 @@ impl Streaming {
     pub(crate) fn take_whole(&mut self, cx: &mut Context<'_>) -> Option<ResponseBody> {
         let mut whole: Option<Bytes> = None;
         let stopped = loop {
-            self.poll_drive(cx);
+            self.poll_drive(cx, false);
             if self.failed {
                 break None;
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(None) => {
                     self.delivered = true;
-                    self.poll_drive(cx);
+                    self.poll_drive(cx, false);
                     return Some(whole.map_or(ResponseBody::Empty, |bytes| ResponseBody::Whole(Some(bytes))));
                 }
                 Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
@@ -160,7 +161,7 @@ impl Streaming {
     }
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.poll_drive(cx);
+        self.poll_drive(cx, true);
         let polled = match self.ahead.take() {
             Some(ahead) => Poll::Ready(Some(Ok(Frame::data(ahead)))),
             None => Pin::new(&mut self.body).poll_frame(cx),

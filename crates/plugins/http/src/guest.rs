@@ -4,12 +4,11 @@
 //! is soon done. The [body](crate::body) goes on driving it while the response streams.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use futures_util::FutureExt as _;
 use futures_util::future::Either;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -89,34 +88,37 @@ impl Guest {
     /// Answers with an instance that is this request's alone.
     async fn answer_driven(
         self: Arc<Self>,
-        drive: Drive,
-        answered: oneshot::Receiver<Answered>,
+        mut drive: Drive,
+        mut answered: oneshot::Receiver<Answered>,
         head: bool,
         under_way: CallGuard,
     ) -> Response<ResponseBody> {
-        let mut answered = pin!(answered.fuse());
-        // The component first: it is what makes the answer.
-        let (answer, driving) = match futures_util::future::select(drive, &mut answered).await {
-            Either::Left((Ok(()), _)) => (answered.now_or_never(), Driving::Done),
-            Either::Left((Err(ended), _)) => match answered.now_or_never() {
-                // It answered, and trapped after that: the answer stands as far as it goes.
-                Some(Ok(answer)) => {
-                    self.log(&ended.to_string());
-                    (Some(Ok(answer)), Driving::Failed)
-                }
-                _ => return self.ended(&ended),
-            },
-            Either::Right((Ok(answer), drive)) => (Some(Ok(answer)), Driving::On(drive)),
-            // Nothing will be answered any more; why not is known when it has ended.
-            Either::Right((Err(_), drive)) => match drive.await {
-                Err(ended) => return self.ended(&ended),
-                Ok(()) => (None, Driving::Done),
+        let first = poll_fn(|cx| Poll::Ready(drive.poll_now(cx))).await;
+        let (done, answer) = match (first, answered.try_recv()) {
+            (Poll::Ready(done), answer) => (Some(done), answer.ok()),
+            (Poll::Pending, Ok(answer)) => (None, Some(answer)),
+            // The component first: it is what makes the answer.
+            (Poll::Pending, Err(_)) => match futures_util::future::select(&mut drive, &mut answered).await {
+                Either::Left((done, _)) => (Some(done), answered.try_recv().ok()),
+                Either::Right((Ok(answer), _)) => (None, Some(answer)),
+                // Nothing will be answered any more; why not is known when it has ended.
+                Either::Right((Err(_), _)) => (Some((&mut drive).await), None),
             },
         };
+        let driving = match (done, &answer) {
+            (None, _) => Driving::On(drive),
+            (Some(Ok(())), _) => Driving::Done,
+            // It answered, and trapped after that: the answer stands as far as it goes.
+            (Some(Err(ended)), Some(Ok(_))) => {
+                self.log(&ended.to_string());
+                Driving::Failed
+            }
+            (Some(Err(ended)), _) => return self.ended(&ended),
+        };
         match answer {
-            Some(Ok(Ok(response))) => self.stream(response, driving, head, under_way).await,
-            Some(Ok(Err(code))) => self.failed(&format!("it answered with the error {code}")),
-            _ => self.failed("it ended without an answer"),
+            Some(Ok(response)) => self.stream(response, driving, head, under_way).await,
+            Some(Err(code)) => self.failed(&format!("it answered with the error {code}")),
+            None => self.failed("it ended without an answer"),
         }
     }
 
@@ -139,7 +141,7 @@ impl Guest {
         let mut lead = self.entry.submit(load, job);
         let mut driving = Driving::Done;
         if let Some(mut first) = lead.take() {
-            match poll_fn(|cx| Poll::Ready(Pin::new(&mut first).poll(cx))).await {
+            match poll_fn(|cx| Poll::Ready(first.poll_now(cx))).await {
                 Poll::Ready(Err(ended)) => return self.ended(&ended),
                 Poll::Ready(Ok(())) => {}
                 // Its body is what it waits for, perhaps.

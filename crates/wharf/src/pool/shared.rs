@@ -95,15 +95,27 @@ impl Shared {
     /// Serves the first job and all that join, until there is nothing left to do. Says whether all ended well.
     async fn serve(&self, accessor: &Accessor<Ctx>, bindings: &Bindings, first: Job) -> wasmtime::Result<bool> {
         let begin = |job: Job| Begun { future: job(accessor, bindings), shared: self, done: false };
+        // Most often the first is the only one.
+        let mut first = Some(begin(first));
         let mut jobs = FuturesUnordered::new();
-        jobs.push(begin(first));
         let mut well = true;
         poll_fn(|cx| {
             loop {
                 self.waker.register(cx.waker());
                 let joined = std::mem::take(&mut self.lock().jobs);
                 jobs.extend(joined.into_iter().map(begin));
-                match jobs.poll_next_unpin(cx) {
+                let next = match first.as_mut().map(|first| Pin::new(first).poll(cx)) {
+                    Some(Poll::Ready(done)) => {
+                        first = None;
+                        Poll::Ready(Some(done))
+                    }
+                    None => jobs.poll_next_unpin(cx),
+                    Some(Poll::Pending) => match jobs.poll_next_unpin(cx) {
+                        Poll::Ready(None) => Poll::Pending,
+                        next => next,
+                    },
+                };
+                match next {
                     Poll::Ready(Some(done)) => {
                         well &= done? == Done::Well;
                         self.one_done();
@@ -185,12 +197,11 @@ pub struct Lead {
     shared: Arc<Shared>,
 }
 
-impl Future for Lead {
-    type Output = Result<(), Ended>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+impl Lead {
+    /// Lets it go on, for somebody who will poll it again at once, or drop it.
+    pub fn poll_now(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         let Some(driven) = &mut self.driven else { return Poll::Ready(Ok(())) };
-        let polled = Pin::new(driven).poll(cx);
+        let polled = driven.poll_now(cx);
         if polled.is_ready() {
             self.driven = None;
         }
