@@ -48,6 +48,16 @@ pub(crate) enum Driving {
     Failed,
 }
 
+/// What [`Streaming::take_whole`] finds.
+pub(crate) enum Whole {
+    /// All of it.
+    Yes(ResponseBody),
+    /// It is still being written, or large.
+    NotYet,
+    /// The component failed before it was whole.
+    Never,
+}
+
 /// A body that a component is still writing, and the component. Dropped before all of it was read, it ends the component:
 /// the client is gone. Dropped after that, it lets the component finish what it has to do still.
 pub(crate) struct Streaming {
@@ -106,18 +116,18 @@ impl Streaming {
     }
 
     /// The whole body, if all of it is there and it is small.
-    pub(crate) fn take_whole(&mut self, cx: &mut Context<'_>) -> Option<ResponseBody> {
+    pub(crate) fn take_whole(&mut self, cx: &mut Context<'_>) -> Whole {
         let mut whole: Option<Bytes> = None;
         let stopped = loop {
             self.poll_drive(cx, false);
             if self.failed {
-                break None;
+                return Whole::Never;
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(None) => {
                     self.delivered = true;
                     self.poll_drive(cx, false);
-                    return Some(whole.map_or(ResponseBody::Empty, |bytes| ResponseBody::Whole(Some(bytes))));
+                    return Whole::Yes(whole.map_or(ResponseBody::Empty, |bytes| ResponseBody::Whole(Some(bytes))));
                 }
                 Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
                     let data = frame.into_data().unwrap_or_default();
@@ -129,7 +139,12 @@ impl Streaming {
                             joined.freeze()
                         }
                     });
-                    if whole.as_ref().is_some_and(|bytes| bytes.len() > MAX_WHOLE) {
+                    let length = whole.as_ref().map_or(0, Bytes::len);
+                    if length as u64 > self.left {
+                        self.too_much();
+                        return Whole::Never;
+                    }
+                    if length > MAX_WHOLE {
                         break None;
                     }
                 }
@@ -143,7 +158,14 @@ impl Streaming {
         if let Some(frame) = stopped {
             self.body = after(frame, std::mem::take(&mut self.body));
         }
-        None
+        Whole::NotYet
+    }
+
+    /// What the component wrote is more than it may; what is left of it ends.
+    fn too_much(&mut self) {
+        self.guest.guard().refuse(Limit::ResponseBody);
+        (self.drive, self.lead) = (None, None);
+        self.failed = true;
     }
 
     /// Reads to the end for nobody, so that the component can end; not for ever.
@@ -173,10 +195,7 @@ impl Streaming {
             }
             Poll::Ready(None) => self.delivered = true,
             Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| data.len() as u64 > self.left) => {
-                self.guest.guard().refuse(Limit::ResponseBody);
-                // What is left of the component ends with the body.
-                self.drive = None;
-                self.failed = true;
+                self.too_much();
                 return Poll::Ready(Some(Err(Error::HttpResponseBodySize(None))));
             }
             // The server asks no further once it has what the headers promised, or the trailers.

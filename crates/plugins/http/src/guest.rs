@@ -24,7 +24,7 @@ use wharf::pool::CallGuard;
 use wharf::pool::shared::{Bindings, Done, Job};
 use wharf::{Ctx, Driven, Ended, Entry, Limit, View as _};
 
-use crate::body::{self, Driving, ResponseBody};
+use crate::body::{self, Driving, ResponseBody, Whole};
 use crate::outbound::Http;
 
 /// A component that answers requests.
@@ -193,8 +193,10 @@ impl Guest {
         }
         let whole = poll_fn(|cx| Poll::Ready(streaming.take_whole(cx))).await;
         let body = match whole {
-            Some(body) => body,
-            None => ResponseBody::Streaming(Box::new(streaming)),
+            Whole::Yes(body) => body,
+            Whole::NotYet => ResponseBody::Streaming(Box::new(streaming)),
+            // Nothing of the answer is out yet, so the client can be told.
+            Whole::Never => return plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n"),
         };
         Response::from_parts(parts, body)
     }
