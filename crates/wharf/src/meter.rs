@@ -79,6 +79,10 @@ pub struct Meter {
     polled: AtomicU64,
     /// It computes, and is to go on aside.
     computes: AtomicBool,
+    /// The clock ticked in the poll that is under way.
+    ticked: AtomicBool,
+    /// The clock ticked in the last poll: it did not wait then, and will not in the next.
+    busy: AtomicBool,
     ended: AtomicU8,
 }
 
@@ -109,6 +113,8 @@ impl Meter {
             used: AtomicU64::new(0),
             polled: AtomicU64::new(0),
             computes: AtomicBool::new(false),
+            ticked: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
             ended: AtomicU8::new(0),
         })
     }
@@ -142,13 +148,19 @@ impl Meter {
         self.oldest.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Whether it has computed for long.
-    pub(crate) fn computes(&self) -> bool {
+    /// Whether it has computed for long, and is to go on aside.
+    fn computes(&self) -> bool {
         self.computes.load(Ordering::Relaxed)
+    }
+
+    /// Whether it computes now.
+    pub(crate) fn busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
     }
 
     /// What the engine asks at each tick of a guest that runs.
     pub(crate) fn tick(&self) -> UpdateDeadline {
+        self.ticked.store(true, Ordering::Relaxed);
         let used = self.used();
         let over = |limit: Option<Duration>, used| limit.is_some_and(|limit| used > limit);
         let why = match () {
@@ -321,6 +333,12 @@ impl<T> Here<T> {
             self.meter.polled.store(begun, Ordering::Relaxed);
             let polled = self.work.as_mut().poll(cx);
             self.meter.used.fetch_add(now().saturating_sub(begun), Ordering::Relaxed);
+            // Most polls are shorter than a tick, and write nothing here.
+            let ticked = self.meter.ticked.load(Ordering::Relaxed);
+            if ticked || self.meter.busy() {
+                self.meter.ticked.store(false, Ordering::Relaxed);
+                self.meter.busy.store(ticked, Ordering::Relaxed);
+            }
             polled
         };
         if let Some(ticket) = &self.ticket {

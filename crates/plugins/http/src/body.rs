@@ -294,9 +294,7 @@ impl Body for Watched {
             *left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
         }
         let ended = matches!(&polled, Poll::Ready(None | Some(Err(_)))) || self.left == Some(0);
-        if ended
-            && let Some(through) = self.through.take()
-        {
+        if ended && let Some(through) = self.through.take() {
             through.send(true).ok();
         }
         polled

@@ -20,8 +20,8 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServiceIndices};
 use wasmtime_wasi_http::{WasiBody, WasiHttpCtxView, p3};
 use wharf::meter::Meter;
 use wharf::policy::Policy;
-use wharf::pool::CallGuard;
 use wharf::pool::shared::{Bindings, Done, Job};
+use wharf::pool::{Busy, CallGuard};
 use wharf::{Ctx, Driven, Ended, Entry, Limit, View as _};
 
 use crate::body::{self, Driving, ResponseBody, Whole};
@@ -54,15 +54,22 @@ impl Guest {
         Ok(Self { entry, handler })
     }
 
-    /// Answers a request. What goes wrong in the component is logged and becomes 502, or 504 when its time was up; it never
+    /// Lets a request in.
+    pub(crate) async fn admit(&self) -> Result<CallGuard, Busy> {
+        self.entry.admit().await
+    }
+
+    /// Answers a request that was let in. What goes wrong in the component is logged and becomes 502, or 504 when its time was up; it never
     /// becomes an error of the connection, unless the response had begun.
-    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, tls: bool) -> Response<ResponseBody> {
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        tls: bool,
+        under_way: CallGuard,
+    ) -> Response<ResponseBody> {
         if let Some(refused) = self.too_large(&request) {
             return refused;
         }
-        let Ok(under_way) = self.entry.admit().await else {
-            return later("too many requests at once\n");
-        };
         let head = request.method() == http::Method::HEAD;
         let request = request.map(|body| self.incoming(body));
         let (answer, answered) = oneshot::channel();
@@ -260,7 +267,7 @@ pub(crate) fn plain(status: StatusCode, text: &'static str) -> Response<Response
 }
 
 /// A refusal for now.
-fn later(text: &'static str) -> Response<ResponseBody> {
+pub(crate) fn later(text: &'static str) -> Response<ResponseBody> {
     let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
     response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
     response

@@ -17,12 +17,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use wharf::host::Running;
+use wharf::pool::Busy;
 use wharf::shutdown::{Shutdown, Signal};
 use wharf::workload::Name;
 use wharf::{Trigger, TriggerError};
 
 use crate::body::ResponseBody;
-use crate::guest::{Guest, plain};
+use crate::guest::{Guest, later, plain};
 use crate::prompt::Prompt;
 use crate::routes::Routes;
 use crate::tls::Tls;
@@ -230,11 +231,22 @@ async fn answer(server: &Inner, request: Request<Incoming>, tls: bool) -> Respon
     let Some(authority) = authority else {
         return plain(StatusCode::BAD_REQUEST, "a request needs a Host header\n");
     };
-    let guest = server.routes.load().find(Some(host_of(authority)), request.uri().path()).cloned();
-    match guest {
-        Some(guest) => guest.answer(request, tls).await,
-        None => plain(StatusCode::NOT_FOUND, "nothing is served here\n"),
+    let find = || server.routes.load().find(Some(host_of(authority)), request.uri().path()).cloned();
+    let mut found = find();
+    while let Some(guest) = found {
+        match guest.admit().await {
+            Ok(under_way) => return guest.answer(request, tls, under_way).await,
+            Err(Busy::TooMany) => return later("too many requests at once\n"),
+            Err(Busy::Stopped) => {
+                // Another version may have come in its place since it was found.
+                found = find();
+                if found.as_ref().is_some_and(|again| Arc::ptr_eq(again, &guest)) {
+                    return later("the workload was stopped\n");
+                }
+            }
+        }
     }
+    plain(StatusCode::NOT_FOUND, "nothing is served here\n")
 }
 
 /// The host of an authority, without user and port: `[::1]:80` is `[::1]`.

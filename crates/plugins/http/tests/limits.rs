@@ -89,7 +89,8 @@ async fn bodies_are_held_to_their_sizes() {
         assert_eq!(served.send(post("/read-body", 1025)).await.0, 413, "{guest}");
         // One whose length is not said fails in the component's hands.
         let chunk = "800\r\n".to_owned() + &"x".repeat(0x800) + "\r\n0\r\n\r\n";
-        let head = "POST /read-body HTTP/1.1\r\nhost: w.test\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+        let head =
+            "POST /read-body HTTP/1.1\r\nhost: w.test\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
         let mut stream = served.raw(head).await;
         stream.write_all(chunk.as_bytes()).await.unwrap();
         let mut answer = Vec::new();

@@ -100,10 +100,16 @@ impl Gate {
     }
 }
 
-/// A call is not let in: as many are under way and waiting as may be.
+/// Why a call is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many calls at once; see the limit `concurrency`")]
-pub struct Busy;
+pub enum Busy {
+    /// As many are under way and waiting as may be.
+    #[error("too many calls at once; see the limit `concurrency`")]
+    TooMany,
+    /// The workload has stopped. Another version may have taken its place.
+    #[error("the workload has stopped")]
+    Stopped,
+}
 
 /// A call that is under way.
 pub struct CallGuard(Arc<Entry>);
@@ -120,7 +126,7 @@ pub(super) async fn admit(entry: &Arc<Entry>) -> Result<CallGuard, Busy> {
     entry.calls.count.fetch_add(1, Ordering::Relaxed);
     let uncounted = Uncounted(entry);
     if entry.calls.stopped() {
-        return Err(Busy);
+        return Err(Busy::Stopped);
     }
     let place = match entry.gate.places.try_acquire() {
         Ok(place) => place,
@@ -153,14 +159,14 @@ async fn wait(entry: &Entry) -> Result<tokio::sync::SemaphorePermit<'_>, Busy> {
     let patience = entry.limits().time.unwrap_or(PATIENCE);
     let acquired = async {
         tokio::select! {
-            place = entry.gate.places.acquire() => place.ok(),
-            () = tokio::time::sleep(patience) => None,
-            () = entry.calls.stop() => None,
+            place = entry.gate.places.acquire() => place.map_err(|_| Busy::Stopped),
+            () = tokio::time::sleep(patience) => Err(Busy::TooMany),
+            () = entry.calls.stop() => Err(Busy::Stopped),
         }
     };
-    let acquired = if before < entry.limits().concurrency { acquired.await } else { None };
-    acquired.ok_or_else(|| {
+    let acquired = if before < entry.limits().concurrency { acquired.await } else { Err(Busy::TooMany) };
+    if matches!(acquired, Err(Busy::TooMany)) {
         entry.unit.guard.refuse(Limit::Concurrency);
-        Busy
-    })
+    }
+    acquired
 }

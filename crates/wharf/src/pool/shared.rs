@@ -65,7 +65,7 @@ impl Shared {
     /// Takes a job, or gives it back.
     fn join(&self, entry: &Entry, job: Job) -> Option<Job> {
         // Whoever comes to an instance that computes waits for it; another instance does not wait.
-        if self.meter.computes() {
+        if self.meter.busy() {
             return Some(job);
         }
         let mut state = self.lock();
@@ -211,7 +211,9 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        let (Some(mut driven), Ok(runtime)) = (self.driven.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (Some(mut driven), Ok(runtime)) = (self.driven.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
         let (entry, shared) = (self.entry.clone(), self.shared.clone());
         let sharing = entry.calls.share();
         entry.open().push(shared.clone());
