@@ -14,8 +14,9 @@ use crate::aside::{Aside, Ticket};
 use crate::ctx::Ctx;
 use crate::limits::{Guard, Limit};
 use crate::pool::Calls;
+use crate::ticker::TICK;
 
-/// How much CPU time a call may use among all others; one that uses more goes on aside.
+/// How much CPU time a call may use among all others without ever waiting; one that uses more goes on aside.
 const AMONG_OTHERS: Duration = Duration::from_millis(2);
 
 thread_local! {
@@ -81,8 +82,9 @@ pub struct Meter {
     computes: AtomicBool,
     /// The clock ticked in the poll that is under way.
     ticked: AtomicBool,
-    /// The clock ticked in the last poll: it did not wait then, and will not in the next.
-    busy: AtomicBool,
+    /// CPU time in nanoseconds of the last polls, all of which the clock ticked in: it did not wait then, and will not in
+    /// the next.
+    burst: AtomicU64,
     ended: AtomicU8,
 }
 
@@ -114,17 +116,16 @@ impl Meter {
             polled: AtomicU64::new(0),
             computes: AtomicBool::new(false),
             ticked: AtomicBool::new(false),
-            busy: AtomicBool::new(false),
+            burst: AtomicU64::new(0),
             ended: AtomicU8::new(0),
         })
     }
 
-    /// CPU time until now, to be asked within a poll.
-    fn used(&self) -> Duration {
+    /// CPU time of the poll that is under way, to be asked within it.
+    fn polling(&self) -> u64 {
         let polled = self.polled.load(Ordering::Relaxed);
         // Nothing was polled yet when somebody else drives the store.
-        let poll = if polled == 0 { 0 } else { now().saturating_sub(polled) };
-        Duration::from_nanos(self.used.load(Ordering::Relaxed).saturating_add(poll))
+        if polled == 0 { 0 } else { now().saturating_sub(polled) }
     }
 
     /// What all its calls may use together: the calls of one instance cannot be told apart.
@@ -155,20 +156,24 @@ impl Meter {
 
     /// Whether it computes now.
     pub(crate) fn busy(&self) -> bool {
-        self.busy.load(Ordering::Relaxed)
+        self.burst.load(Ordering::Relaxed) > 0
     }
 
     /// What the engine asks at each tick of a guest that runs.
     pub(crate) fn tick(&self) -> UpdateDeadline {
-        self.ticked.store(true, Ordering::Relaxed);
-        let used = self.used();
+        let poll = self.polling();
+        let used = Duration::from_nanos(self.used.load(Ordering::Relaxed).saturating_add(poll));
         let over = |limit: Option<Duration>, used| limit.is_some_and(|limit| used > limit);
         let why = match () {
             () if over(self.cpu_of_all(), used) => CPU,
             () if self.deadline().is_some_and(|deadline| Instant::now() > deadline) => TIME,
             () if self.calls.stopped() => STOPPED,
+            // The clock ticks in the middle of short polls, too.
+            () if Duration::from_nanos(poll) < TICK => return UpdateDeadline::Continue(1),
             () => {
-                if used > AMONG_OTHERS && !ASIDE.get() {
+                self.ticked.store(true, Ordering::Relaxed);
+                let burst = Duration::from_nanos(self.burst.load(Ordering::Relaxed).saturating_add(poll));
+                if burst > AMONG_OTHERS && !ASIDE.get() {
                     self.computes.store(true, Ordering::Relaxed);
                 }
                 // Not the engine's own yield: this one lets the runtime look for what happened outside, too.
@@ -332,12 +337,14 @@ impl<T> Here<T> {
             let begun = now();
             self.meter.polled.store(begun, Ordering::Relaxed);
             let polled = self.work.as_mut().poll(cx);
-            self.meter.used.fetch_add(now().saturating_sub(begun), Ordering::Relaxed);
+            let used = now().saturating_sub(begun);
+            self.meter.used.fetch_add(used, Ordering::Relaxed);
             // Most polls are shorter than a tick, and write nothing here.
-            let ticked = self.meter.ticked.load(Ordering::Relaxed);
-            if ticked || self.meter.busy() {
+            if self.meter.ticked.load(Ordering::Relaxed) {
                 self.meter.ticked.store(false, Ordering::Relaxed);
-                self.meter.busy.store(ticked, Ordering::Relaxed);
+                self.meter.burst.fetch_add(used, Ordering::Relaxed);
+            } else if self.meter.busy() {
+                self.meter.burst.store(0, Ordering::Relaxed);
             }
             polled
         };

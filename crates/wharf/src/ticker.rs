@@ -6,10 +6,10 @@ use std::thread::Thread;
 use std::time::Duration;
 
 /// How long a guest runs before it is asked whether it may go on.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
+pub(crate) const TICK: Duration = Duration::from_millis(2);
 /// How many ticks without a guest it takes until the clock sleeps. Waking it costs a system call, which a request that
 /// comes soon after another is spared.
-const QUIET: u32 = 100;
+const QUIET: u32 = 50;
 
 /// Advances an engine's epoch while anything is [running](Ticker::run).
 pub(crate) struct Ticker(Arc<Inner>);

@@ -17,6 +17,8 @@ use crate::guest::{Drive, Guest};
 
 /// How large a body may be, in bytes, to be sent in one piece when all of it is there already.
 const MAX_WHOLE: usize = 64 * 1024;
+/// How often a component that has answered is let go on before it gets a task of its own.
+const TURNS: usize = 4;
 /// How long a component may take to write a body that nobody reads, that of an answer to HEAD.
 const UNREAD: Duration = Duration::from_secs(30);
 
@@ -126,7 +128,13 @@ impl Streaming {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(None) => {
                     self.delivered = true;
-                    self.poll_drive(cx, false);
+                    // It is told so, and most have nothing to do then that waits.
+                    for _ in 0..TURNS {
+                        self.poll_drive(cx, false);
+                        if self.drive.is_none() && self.lead.is_none() {
+                            break;
+                        }
+                    }
                     return Whole::Yes(whole.map_or(ResponseBody::Empty, |bytes| ResponseBody::Whole(Some(bytes))));
                 }
                 Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
