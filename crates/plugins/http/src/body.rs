@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use tokio::task::JoinHandle;
 use wasmtime_wasi_http::{Error, WasiBody};
-use wharf::Limit;
 use wharf::limits::Guard;
 use wharf::pool::CallGuard;
 use wharf::pool::shared::Lead;
+use wharf::{Ended, Limit};
 
 use crate::guest::{Drive, Guest};
 
@@ -67,9 +68,11 @@ pub(crate) struct Streaming {
     body: WasiBody,
     /// What was read of the body while it was tried whether all of it is there.
     ahead: Option<Bytes>,
-    drive: Option<Drive>,
     /// Driven here only while it is tried whether all of the body is there.
+    drive: Option<Drive>,
     lead: Option<Lead>,
+    /// The component, in a task of its own: a client that reads slowly must not hold up what else it does.
+    task: Option<JoinHandle<Result<(), Ended>>>,
     /// The component trapped: whatever it wrote is not all that it had to say.
     failed: bool,
     /// How many bytes the component may still write.
@@ -87,7 +90,7 @@ impl Streaming {
         body: WasiBody,
         driving: Driving,
         expected: Option<u64>,
-        under_way: CallGuard,
+        under_way: Option<CallGuard>,
     ) -> Self {
         let (drive, lead, failed) = match driving {
             Driving::On(drive) => (Some(drive), None, false),
@@ -96,20 +99,19 @@ impl Streaming {
             Driving::Failed => (None, None, true),
         };
         let left = guest.guard().limits().response_body;
-        let under_way = Some(under_way);
-        Self { guest, body, ahead: None, drive, lead, failed, left, expected, delivered: false, under_way }
+        Self { guest, body, ahead: None, drive, lead, task: None, failed, left, expected, delivered: false, under_way }
     }
 
-    /// Lets the component go on. A trap now is logged; the body shows it by ending early.
-    fn poll_drive(&mut self, cx: &mut Context<'_>, waits: bool) {
+    /// Lets the component go on, where it is driven here.
+    fn poll_drive(&mut self, cx: &mut Context<'_>) {
         let polled = match (&mut self.drive, &mut self.lead) {
-            (Some(drive), _) if waits => Pin::new(drive).poll(cx),
             (Some(drive), _) => drive.poll_now(cx),
             (None, Some(lead)) => lead.poll_now(cx),
             (None, None) => return,
         };
         if let Poll::Ready(done) = polled {
             (self.drive, self.lead) = (None, None);
+            // A trap now is logged; the body shows it by ending early.
             if let Err(ended) = done {
                 self.failed = true;
                 self.guest.log(&ended.to_string());
@@ -117,11 +119,20 @@ impl Streaming {
         }
     }
 
+    /// Puts the component into a task of its own. The call is over when that is.
+    pub(crate) fn on_its_own(mut self) -> Self {
+        // It goes on by itself, with whoever shares it.
+        self.lead = None;
+        let drive = self.drive.take();
+        self.task = drive.map(|drive| tokio::spawn(finish(self.guest.clone(), drive, self.under_way.take())));
+        self
+    }
+
     /// The whole body, if all of it is there and it is small.
     pub(crate) fn take_whole(&mut self, cx: &mut Context<'_>) -> Whole {
         let mut whole: Option<Bytes> = None;
         let stopped = loop {
-            self.poll_drive(cx, false);
+            self.poll_drive(cx);
             if self.failed {
                 return Whole::Never;
             }
@@ -130,7 +141,7 @@ impl Streaming {
                     self.delivered = true;
                     // It is told so, and most have nothing to do then that waits.
                     for _ in 0..TURNS {
-                        self.poll_drive(cx, false);
+                        self.poll_drive(cx);
                         if self.drive.is_none() && self.lead.is_none() {
                             break;
                         }
@@ -161,8 +172,6 @@ impl Streaming {
             }
         };
         self.ahead = whole;
-        // A client that reads slowly must not hold up who shares its instance.
-        self.lead = None;
         if let Some(frame) = stopped {
             self.body = after(frame, std::mem::take(&mut self.body));
         }
@@ -173,6 +182,9 @@ impl Streaming {
     fn too_much(&mut self) {
         self.guest.guard().refuse(Limit::ResponseBody);
         (self.drive, self.lead) = (None, None);
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
         self.failed = true;
     }
 
@@ -191,7 +203,12 @@ impl Streaming {
     }
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.poll_drive(cx, true);
+        if let Some(task) = &mut self.task
+            && let Poll::Ready(done) = Pin::new(task).poll(cx)
+        {
+            self.task = None;
+            self.failed = !matches!(done, Ok(Ok(())));
+        }
         let polled = match self.ahead.take() {
             Some(ahead) => Poll::Ready(Some(Ok(Frame::data(ahead)))),
             None => Pin::new(&mut self.body).poll_frame(cx),
@@ -222,19 +239,27 @@ impl Streaming {
 impl Drop for Streaming {
     fn drop(&mut self) {
         if !self.delivered {
+            // The client is gone, and what was made for it ends.
+            if let Some(task) = &self.task {
+                task.abort();
+            }
             return;
         }
         // The client has its answer; what the component still does is nobody's to wait for but the workload's.
         if let (Some(drive), Ok(runtime)) = (self.drive.take(), tokio::runtime::Handle::try_current()) {
-            let (guest, under_way) = (self.guest.clone(), self.under_way.take());
-            runtime.spawn(async move {
-                if let Err(ended) = drive.await {
-                    guest.log(&ended.to_string());
-                }
-                drop(under_way);
-            });
+            runtime.spawn(finish(self.guest.clone(), drive, self.under_way.take()));
         }
     }
+}
+
+/// Drives a component to its end. A call is over when its component is, not when its client has read everything.
+async fn finish(guest: Arc<Guest>, drive: Drive, under_way: Option<CallGuard>) -> Result<(), Ended> {
+    let done = drive.await;
+    if let Err(ended) = &done {
+        guest.log(&ended.to_string());
+    }
+    drop(under_way);
+    done
 }
 
 /// A body, and a future that is ready when it was read to its end or dropped; it says whether to its end. Whoever knows its

@@ -123,7 +123,7 @@ impl Guest {
             (Some(Err(ended)), _) => return self.ended(&ended),
         };
         match answer {
-            Some(Ok(response)) => self.stream(response, driving, head, under_way).await,
+            Some(Ok(response)) => self.stream(response, driving, head, Some(under_way)).await,
             Some(Err(code)) => self.failed(&format!("it answered with the error {code}")),
             None => self.failed("it ended without an answer"),
         }
@@ -139,7 +139,13 @@ impl Guest {
         under_way: CallGuard,
     ) -> Response<ResponseBody> {
         let begun = Instant::now();
-        let job: Job = Box::new(move |accessor, bindings| Box::pin(shared_p3(accessor, bindings, request, answer)));
+        let job: Job = Box::new(move |accessor, bindings| {
+            Box::pin(async move {
+                // The call is over when its job is, whoever still reads what it wrote.
+                let _under_way = under_way;
+                shared_p3(accessor, bindings, request, answer).await
+            })
+        });
         let guest = self.clone();
         let load = move |store: &mut wasmtime::Store<Ctx>, instance: &wasmtime::component::Instance| {
             let Handler::P3(indices) = &guest.handler else { wasmtime::bail!("not a handler of WASI 0.3") };
@@ -164,7 +170,7 @@ impl Guest {
             Err(TryRecvError::Closed) => return self.failed("it ended without an answer"),
         };
         match answered {
-            Ok(Ok(response)) => self.stream(response, driving, head, under_way).await,
+            Ok(Ok(response)) => self.stream(response, driving, head, None).await,
             Ok(Err(code)) => self.failed(&format!("it answered with the error {code}")),
             // Why the instance ended is logged where it was driven.
             Err(_) if self.entry.limits().time.is_some_and(|time| begun.elapsed() >= time) => timed_out(),
@@ -178,7 +184,7 @@ impl Guest {
         response: Response<WasiBody>,
         driving: Driving,
         head: bool,
-        under_way: CallGuard,
+        under_way: Option<CallGuard>,
     ) -> Response<ResponseBody> {
         let (parts, body) = response.into_parts();
         let limits = self.entry.limits();
@@ -195,13 +201,13 @@ impl Guest {
         let mut streaming = body::Streaming::new(self, body, driving, length, under_way);
         if bodiless {
             // Nobody reads this body, and the component may still want to write it.
-            tokio::spawn(streaming.finish());
+            tokio::spawn(streaming.on_its_own().finish());
             return Response::from_parts(parts, ResponseBody::Empty);
         }
         let whole = poll_fn(|cx| Poll::Ready(streaming.take_whole(cx))).await;
         let body = match whole {
             Whole::Yes(body) => body,
-            Whole::NotYet => ResponseBody::Streaming(Box::new(streaming)),
+            Whole::NotYet => ResponseBody::Streaming(Box::new(streaming.on_its_own())),
             // Nothing of the answer is out yet, so the client can be told.
             Whole::Never => return plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n"),
         };

@@ -42,18 +42,21 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// How long a client may take to send a request's headers, or to begin the next request.
     pub header_timeout: Duration,
+    /// How long a client may go without reading any of what is written to it.
+    pub write_timeout: Duration,
     /// How long connections may take to end when the server shuts down.
     pub drain: Duration,
 }
 
 impl Settings {
-    /// Plain text on this address; 10 seconds for a handshake, 30 for headers, 30 to drain.
+    /// Plain text on this address; 10 seconds for a handshake, 30 for headers, for reading and to drain.
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
             tls: None,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(30),
         }
     }
@@ -209,7 +212,7 @@ where
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(server.settings.header_timeout);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(server.settings.header_timeout);
-    let stream = Prompt::new(stream, server.settings.header_timeout);
+    let stream = Prompt::new(stream, server.settings.header_timeout, server.settings.write_timeout);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
