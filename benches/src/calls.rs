@@ -15,7 +15,7 @@ const FUNCTIONS: [(&str, &str, u32, u32); 3] = [
 
 pub(crate) fn run() -> Result {
     let fused = fused()?;
-    let plugged = plugged()?;
+    let plugged = plugged(&guest("caller"), &guest("adder"))?;
     let mut table = Vec::new();
     for (who, bytes, inlining) in
         [("wharf", &fused, false), ("wharf, inlining", &fused, true), ("wac plug", &plugged, false)]
@@ -88,15 +88,15 @@ fn fused() -> Result<Vec<u8>> {
     Ok(wharf::fuse::fuse(unit, &plan.resolution, &plan.loaded.bytes)?.bytes.to_vec())
 }
 
-/// The pair as `wac plug caller.wasm --plug adder.wasm` composes it: this is what that command calls.
-fn plugged() -> Result<Vec<u8>> {
+/// A pair as `wac plug <socket> --plug <plug>` composes it: this is what that command calls.
+pub(crate) fn plugged(socket: &std::path::Path, plug: &std::path::Path) -> Result<Vec<u8>> {
     use wac_graph::{CompositionGraph, EncodeOptions, types::Package};
     let mut graph = CompositionGraph::new();
-    let mut register = |name: &str| -> Result<_> {
-        let package = Package::from_file(&format!("bench:{name}"), None, guest(name), graph.types_mut())?;
+    let mut register = |name: &str, path: &std::path::Path| -> Result<_> {
+        let package = Package::from_file(&format!("bench:{name}"), None, path, graph.types_mut())?;
         Ok(graph.register_package(package)?)
     };
-    let (socket, plug) = (register("caller")?, register("adder")?);
+    let (socket, plug) = (register("socket", socket)?, register("plug", plug)?);
     wac_graph::plug(&mut graph, vec![plug], socket)?;
     Ok(graph.encode(EncodeOptions::default())?)
 }

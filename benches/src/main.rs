@@ -1,10 +1,15 @@
 //! What Wharf measures, and against whom. Figures are ratios within one run; docs/performance.md keeps them.
 //!
-//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start`
+//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies`
 
+mod bodies;
 mod calls;
+mod cold;
+mod dense;
+mod fair;
 mod floor;
 mod fuse;
+mod inside;
 mod process;
 mod serve;
 mod start;
@@ -22,8 +27,12 @@ fn main() -> ExitCode {
         ["fuse"] => fuse::run(),
         ["serve"] => serve::run(),
         ["start"] => start::run(),
+        ["cold"] => cold::run(),
+        ["dense"] => dense::run(),
+        ["fair"] => fair::run(),
+        ["bodies"] => bodies::run(),
         ["floor", address] => floor::run(address),
-        _ => Err("usage: wharf-benches calls | fuse | serve | start".into()),
+        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

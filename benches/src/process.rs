@@ -13,6 +13,9 @@ use crate::Result;
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) command: Vec<String>,
+    /// What its first answer is asked for.
+    path: &'static str,
+    cores: &'static str,
 }
 
 pub(crate) struct Running {
@@ -23,7 +26,18 @@ pub(crate) struct Running {
 
 impl Server {
     pub(crate) fn new(name: &str, command: &[&str]) -> Self {
-        Self { name: name.to_owned(), command: command.iter().map(|word| (*word).to_owned()).collect() }
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
+        Self { name: name.to_owned(), command, path: "/", cores: "0" }
+    }
+
+    /// The same on all cores; without this it has the first alone.
+    pub(crate) fn on_all_cores(self) -> Self {
+        Self { cores: "0-1023", ..self }
+    }
+
+    /// The same, asked for another path.
+    pub(crate) fn with_path(self, path: &'static str) -> Self {
+        Self { path, ..self }
     }
 
     /// Starts it on the first core, and waits for its first answer.
@@ -32,9 +46,11 @@ impl Server {
         let words = self.command.iter().map(|word| word.replace("{address}", &address.to_string()));
         let begun = Instant::now();
         let mut command = Command::new("taskset");
-        let child = command.args(["-c", "0"]).args(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        // Errors that are no errors would have their stacks walked.
+        command.env_remove("RUST_BACKTRACE").args(["-c", self.cores]).args(words);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut running = Running { child, address, first_answer: Duration::ZERO };
-        while get(address).is_err() {
+        while get(address, self.path).is_err() {
             if begun.elapsed() > Duration::from_secs(30) || running.child.try_wait()?.is_some() {
                 return Err(format!("{} does not answer", self.name).into());
             }
@@ -46,9 +62,9 @@ impl Server {
 }
 
 /// One request; an error until somebody answers with 200.
-fn get(address: SocketAddr) -> Result {
+fn get(address: SocketAddr, path: &str) -> Result {
     let mut stream = TcpStream::connect(address)?;
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer)?;
     if &answer == b"HTTP/1.1 200" { Ok(()) } else { Err("not 200".into()) }

@@ -1,0 +1,67 @@
+//! Thousands of workloads in one host: what an idle one costs, how long all take to start, and what a request to any takes.
+
+use std::time::Instant;
+
+use wharf::HostApi as _;
+use wharf::workload::manifest::Component;
+
+use crate::inside::{Client, Inside, percentile, resident, workload};
+use crate::{Result, goal, guest};
+
+const SAME: usize = 10_000;
+const DISTINCT: usize = 1_000;
+const REQUESTS: usize = 5_000;
+
+pub(crate) fn run() -> Result {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let hello: std::sync::Arc<[u8]> = std::fs::read(guest("hello-p2"))?.into();
+    let same = measure(&runtime, "of one component", SAME, |_| Component::from_bytes(hello.clone()))?;
+    let distinct = measure(&runtime, "of distinct components", DISTINCT, |n| {
+        // A custom section makes them distinct for everybody who looks at bytes.
+        let mut bytes = hello.to_vec();
+        bytes.extend([0, 5, 1, b'n']);
+        bytes.extend((n as u32 % 0x00ff_ffff).to_le_bytes()[..3].iter());
+        Component::from_bytes(bytes)
+    })?;
+    goal("KiB for an idle workload, one component", same, 64.0);
+    goal("KiB for an idle workload, distinct components", distinct, 512.0);
+    Ok(())
+}
+
+/// Starts so many workloads; gives KiB for each.
+fn measure(
+    runtime: &tokio::runtime::Runtime,
+    what: &str,
+    count: usize,
+    component: impl Fn(usize) -> Component,
+) -> Result<f64> {
+    let cache = std::env::temp_dir().join(format!("wharf-bench-{}", std::process::id()));
+    let inside = runtime.block_on(Inside::new(&cache))?;
+    // The pool and the first instance are there before it is counted.
+    runtime.block_on(inside.host.workload_start(workload("first", component(count))?))?;
+    Client::new(inside.address)?.ask("first.test", "/")?;
+    let before = resident()?;
+    let begun = Instant::now();
+    for n in 0..count {
+        let started = inside.host.workload_start(workload(&format!("w{n}"), component(n))?);
+        runtime.block_on(started)?;
+    }
+    let took = begun.elapsed();
+    let each = (resident()? - before) / count as f64;
+    let mut client = Client::new(inside.address)?;
+    let mut times = Vec::new();
+    let mut n = 1;
+    for _ in 0..REQUESTS {
+        // Any of them, none twice in a row, the same in every run.
+        n = (n * 7919 + 13) % count;
+        times.push(client.ask(&format!("w{n}.test"), "/")?.as_secs_f64() * 1e6);
+    }
+    let (p50, p99) = (percentile(&mut times, 50), percentile(&mut times, 99));
+    println!(
+        "| {count} workloads {what} | {:.1} s to start ({:.2} ms each) | {each:.1} KiB each | p50 {p50:.0} µs, p99 {p99:.0} µs |",
+        took.as_secs_f64(),
+        took.as_secs_f64() * 1e3 / count as f64,
+    );
+    std::fs::remove_dir_all(&cache).ok();
+    Ok(each)
+}
