@@ -1,10 +1,11 @@
 //! From `workload_start` to the first answer in this process, with the compiled code in the cache.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use wharf::HostApi as _;
 use wharf::workload::Workload;
-use wharf::workload::manifest::{Component, HttpTrigger};
+use wharf::workload::manifest::{Component, HttpPath, HttpTrigger};
 
 use crate::inside::{Client, Inside, workload};
 use crate::{Result, goal, guest, median};
@@ -28,15 +29,15 @@ fn chain() -> Result<Workload> {
     let mut text = String::from("name = 'chain'\n");
     for n in 0..CHAIN {
         let guest = guest(if n + 1 == CHAIN { "hello-p3" } else { "middleware-p3" });
-        text += &format!("[components.c{n}]\nsource = '{}'\n", guest.display());
+        writeln!(text, "[components.c{n}]\nsource = '{}'", guest.display())?;
         if n + 1 < CHAIN {
-            text += &format!("[[links]]\nfrom = 'c{n}'\nimport = 'wasi:http/handler'\nto = 'c{}'\n", n + 1);
+            writeln!(text, "[[links]]\nfrom = 'c{n}'\nimport = 'wasi:http/handler'\nto = 'c{}'", n + 1)?;
         }
     }
     let parsed = wharf::workload::manifest::parse(&text, wharf::workload::manifest::Format::Toml);
     let mut workload = parsed.workload.ok_or_else(|| format!("{:?}", parsed.problems))?;
     let host = Some("chain.test".to_owned());
-    workload.triggers.http.push(HttpTrigger { component: "c0".parse()?, host, path: Default::default() });
+    workload.triggers.http.push(HttpTrigger { component: "c0".parse()?, host, path: HttpPath::default() });
     Ok(workload)
 }
 

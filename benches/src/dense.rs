@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result {
         // A custom section makes them distinct for everybody who looks at bytes.
         let mut bytes = hello.to_vec();
         bytes.extend([0, 5, 1, b'n']);
-        bytes.extend((n as u32 % 0x00ff_ffff).to_le_bytes()[..3].iter());
+        bytes.extend(n.to_le_bytes()[..3].iter());
         Component::from_bytes(bytes)
     })?;
     goal("KiB for an idle workload, one component", same, 64.0);
@@ -35,6 +35,7 @@ fn measure(
     count: usize,
     component: impl Fn(usize) -> Component,
 ) -> Result<f64> {
+    let many = f64::from(u32::try_from(count)?);
     let cache = std::env::temp_dir().join(format!("wharf-bench-{}", std::process::id()));
     let inside = runtime.block_on(Inside::new(&cache))?;
     // The pool and the first instance are there before it is counted.
@@ -47,7 +48,7 @@ fn measure(
         runtime.block_on(started)?;
     }
     let took = begun.elapsed();
-    let each = (resident()? - before) / count as f64;
+    let each = (resident()? - before) / many;
     let mut client = Client::new(inside.address)?;
     let mut times = Vec::new();
     let mut n = 1;
@@ -60,7 +61,7 @@ fn measure(
     println!(
         "| {count} workloads {what} | {:.1} s to start ({:.2} ms each) | {each:.1} KiB each | p50 {p50:.0} µs, p99 {p99:.0} µs |",
         took.as_secs_f64(),
-        took.as_secs_f64() * 1e3 / count as f64,
+        took.as_secs_f64() * 1e3 / many,
     );
     std::fs::remove_dir_all(&cache).ok();
     Ok(each)

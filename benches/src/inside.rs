@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use wharf::workload::manifest::{Component, HttpTrigger};
+use wharf::workload::manifest::{Component, HttpPath, HttpTrigger};
 use wharf::workload::{Name, Workload};
 use wharf::{Engine, Host};
 use wharf_http::{HttpPlugin, HttpServer, Settings};
@@ -33,7 +33,7 @@ pub(crate) fn workload(name: &str, component: Component) -> Result<Workload> {
     let name: Name = name.parse()?;
     let mut workload = Workload::new(name.clone()).with_component(name.clone(), component);
     let host = Some(format!("{name}.test"));
-    workload.triggers.http.push(HttpTrigger { component: name, host, path: Default::default() });
+    workload.triggers.http.push(HttpTrigger { component: name, host, path: HttpPath::default() });
     Ok(workload)
 }
 

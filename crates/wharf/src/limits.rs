@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use workload::manifest::{self, Bytes, Millis};
 
-/// How long a limit must have been kept before reaching it is logged again.
-const BURST: Duration = Duration::from_secs(10);
+/// How long ago, in milliseconds, reaching a limit was last logged for it to be logged again.
+const BURST: u64 = 10_000;
 
 /// What one instance of a unit may use: what its entry component's manifest says, and a host's defaults for the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,7 +172,7 @@ impl Refusals {
         self.counts[i].fetch_add(1, Ordering::Relaxed);
         let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
         let before = self.logged[i].load(Ordering::Relaxed);
-        let quiet = before == 0 || now - before.min(now) >= BURST.as_millis() as u64;
+        let quiet = before == 0 || now - before.min(now) >= BURST;
         quiet && self.logged[i].compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 

@@ -115,8 +115,9 @@ impl WasiHttpHooks for Hooks {
             let open = open?;
             let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
             let io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async move {
-                let _open = open;
-                io.await
+                let done = io.await;
+                drop(open);
+                done
             });
             Ok((response.map(http_body_util::BodyExt::boxed_unsync), io))
         })

@@ -33,7 +33,7 @@ async fn thousands_of_rounds_leave_nothing_behind() {
         for (i, host) in ["w.test", "p3.test", "reuse.test"].into_iter().enumerate() {
             served.send(get(host, paths[(n + i) % paths.len()])).await;
         }
-        if n % 50 == 0 {
+        if n.is_multiple_of(50) {
             for host in ["w.test", "p3.test", "reuse.test"] {
                 for path in ["/spin", "/sleep?ms=600000", "/alloc", "/trap-mid", "/output?bytes=500000", "/grow-abort"]
                 {
@@ -113,7 +113,7 @@ async fn thousands_of_connections_are_served() {
     let mut streams = Vec::new();
     // As many as the system lets this process have at both ends, up to two thousand.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024);
-    for _ in 0..(limit as usize / 4).min(2000) {
+    for _ in 0..(limit / 4).min(2000) {
         streams.push(served.raw("").await);
     }
     for stream in &mut streams {

@@ -64,14 +64,14 @@ impl SocketsOf<'_> {
         if self.is_announced(rep) {
             return Ok(real);
         }
-        let local = match HostTcpSocket::get_local_address(&mut self.inner, Resource::new_borrow(rep)) {
-            Ok(local) => local,
+        let bound = HostTcpSocket::get_local_address(&mut self.inner, Resource::new_borrow(rep));
+        let local = if let Ok(local) = bound {
+            local
+        } else {
             // It has to be announced before the connection comes, so it is bound before.
-            Err(_) => {
-                let local = SocketAddr::new(localhost(self.is_v6(rep)), 0);
-                at_once(HostTcpSocket::bind(&mut self.inner, Resource::new_borrow(rep), local.into()))?;
-                HostTcpSocket::get_local_address(&mut self.inner, Resource::new_borrow(rep))?
-            }
+            let local = SocketAddr::new(localhost(self.is_v6(rep)), 0);
+            at_once(HostTcpSocket::bind(&mut self.inner, Resource::new_borrow(rep), local.into()))?;
+            HostTcpSocket::get_local_address(&mut self.inner, Resource::new_borrow(rep))?
         };
         let peer = self.announce(local.into(), real)?;
         self.connecting(rep, named, peer);
