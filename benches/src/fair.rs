@@ -32,9 +32,12 @@ pub(crate) fn run() -> Result {
     let servers = [
         (Server::new("wharf", &[&wharf, "up", &manifest, "--listen", "{address}"]).on_all_cores(), "/"),
         (
-            Server::new("wasmtime serve", &[&wasmtime, "serve", "-W", "timeout=1h", "--addr", "{address}", &abuse])
-                .with_path("/hello")
-                .on_all_cores(),
+            Server::new(
+                "wasmtime serve",
+                &[&wasmtime, "serve", "-S", "cli", "-W", "timeout=3600s", "--addr", "{address}", &abuse],
+            )
+            .with_path("/hello")
+            .on_all_cores(),
             "/hello",
         ),
     ];
@@ -46,7 +49,12 @@ pub(crate) fn run() -> Result {
         let loaded = sample(running.address, path)?;
         drop(spinning);
         let shown = |[p50, p99]: [f64; 2]| format!("{p50:.0} / {p99:.0}");
-        println!("| {} | {} | {} |", server.name, quiet.map_or("-".into(), shown), loaded.map_or("none answered".into(), shown));
+        println!(
+            "| {} | {} | {} |",
+            server.name,
+            quiet.map_or("-".into(), shown),
+            loaded.map_or("none answered".into(), shown)
+        );
         ratios.push(quiet.zip(loaded).map(|(quiet, loaded)| loaded[1] / quiet[1]));
     }
     std::fs::remove_dir_all(&folder).ok();

@@ -63,8 +63,7 @@ pub(crate) fn run() -> Result {
     let mut all = Vec::new();
     for (server, figures) in servers.iter().zip(figures) {
         let Figures { cpu, rate, p50, p99, single, idle, resident } = figures;
-        let [cpu, rate, p50, p99, single, idle, resident] =
-            [cpu, rate, p50, p99, single, idle, resident].map(median);
+        let [cpu, rate, p50, p99, single, idle, resident] = [cpu, rate, p50, p99, single, idle, resident].map(median);
         println!(
             "| {} | {cpu:.1} | {rate:.0} | {p50:.0} | {p99:.0} | {single:.0} | {idle:.0} | {resident:.0} |",
             server.name

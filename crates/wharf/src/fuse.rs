@@ -78,7 +78,8 @@ impl Fuser {
             self.add(slot, name, &resolution.components[name], &bytes[name])?;
         }
         self.export(&unit.entry)?;
-        let options = EncodeOptions { define_components: true, validate: true, processor: None };
+        // The engine validates what it compiles, and what is in the cache was valid when it got there.
+        let options = EncodeOptions { define_components: true, validate: false, processor: None };
         let bytes = self.graph.encode(options).map_err(|error| chain(&error))?;
         let (components, shared) = (unit.components.clone(), scope::shared(unit, resolution));
         Ok(Fused { bytes: bytes.into(), components, scoped: self.scoped, shared })

@@ -47,6 +47,10 @@ pub fn link(
     if fused.components.len() > SLOTS {
         return Err(LinkError::TooManyComponents(fused.components.len()));
     }
+    let named = |plugin: &'_ Arc<dyn Plugin>| -> Vec<InterfaceName> {
+        plugin.interfaces().into_iter().filter_map(|provided| InterfaceName::parse(provided.name)).collect()
+    };
+    let plugins: Vec<_> = plugins.iter().map(|plugin| (plugin, named(plugin))).collect();
     let mut linker = Linker::<Ctx>::new(engine);
     let ty = component.component_type();
     for (name, item) in ty.imports(engine) {
@@ -60,7 +64,7 @@ pub fn link(
         let importer = || fused.shared.iter().find(|(shared, _)| shared.may_serve(&interface)).map(|(_, slot)| *slot);
         let slot = scoped.map(|scoped| scoped.slot).or_else(importer).unwrap_or(fused.components.len() - 1);
         let link = Link { linker: &mut linker, import: name, interface: &interface, slot };
-        link_one(link, plugins).map_err(|error| LinkError::Import {
+        link_one(link, &plugins).map_err(|error| LinkError::Import {
             component: fused.components[slot].to_string(),
             import: import.to_owned(),
             detail: format!("{error:#}"),
@@ -69,12 +73,9 @@ pub fn link(
     linker.instantiate_pre(component).map_err(|error| refused(fused, &error))
 }
 
-fn link_one(mut link: Link<'_>, plugins: &[Arc<dyn Plugin>]) -> wasmtime::Result<()> {
-    let serves = |plugin: &&Arc<dyn Plugin>| {
-        let mut provided = plugin.interfaces().into_iter().filter_map(|p| InterfaceName::parse(p.name));
-        provided.any(|name| name.may_serve(link.interface))
-    };
-    if let Some(plugin) = plugins.iter().find(serves) {
+fn link_one(mut link: Link<'_>, plugins: &[(&Arc<dyn Plugin>, Vec<InterfaceName>)]) -> wasmtime::Result<()> {
+    let serves = |(_, provided): &&(_, Vec<InterfaceName>)| provided.iter().any(|name| name.may_serve(link.interface));
+    if let Some((plugin, _)) = plugins.iter().find(serves) {
         return plugin.link(&mut link);
     }
     match table::find(link.interface) {

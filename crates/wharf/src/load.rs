@@ -87,8 +87,8 @@ impl LoadError {
 pub fn load(workload: &Workload) -> (Loaded, Vec<LoadError>) {
     let mut loaded = Loaded::default();
     let mut errors = Vec::new();
-    for (name, component) in &workload.components {
-        match load_one(name, component) {
+    for (name, found) in at_once(&workload.components.iter().collect::<Vec<_>>()) {
+        match found {
             Ok((bytes, ty)) => {
                 loaded.bytes.insert(name.clone(), bytes);
                 loaded.types.insert(name.clone(), ty);
@@ -99,7 +99,30 @@ pub fn load(workload: &Workload) -> (Loaded, Vec<LoadError>) {
     (loaded, errors)
 }
 
-fn load_one(name: &Name, component: &Component) -> Result<(Arc<[u8]>, ComponentType), LoadError> {
+type Found = Result<(Arc<[u8]>, ComponentType), LoadError>;
+
+/// Loads components on all cores: most of the time goes into reading their types.
+fn at_once<'a>(components: &[(&'a Name, &'a Component)]) -> Vec<(&'a Name, Found)> {
+    let load = |(name, component): &(&'a Name, &'a Component)| (*name, load_one(name, component));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if components.len() < 2 || cores < 2 {
+        return components.iter().map(load).collect();
+    }
+    std::thread::scope(|scope| {
+        let share = components.len().div_ceil(cores);
+        let begun: Vec<_> = components
+            .chunks(share)
+            .map(|chunk| scope.spawn(move || chunk.iter().map(load).collect::<Vec<_>>()))
+            .collect();
+        let done = begun.into_iter().map(|thread| match thread.join() {
+            Ok(found) => found,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        done.flatten().collect()
+    })
+}
+
+fn load_one(name: &Name, component: &Component) -> Found {
     let bytes = read(name, &component.source)?;
     if let Some(wanted) = component.digest {
         let found = Digest::of(&bytes);

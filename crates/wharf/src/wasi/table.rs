@@ -4,6 +4,8 @@
 //! interface is imported once for the whole unit, so that handles can pass between siblings: what its functions can reach
 //! is decided by the handle that they are given, which somebody opened through a grant.
 
+use std::sync::LazyLock;
+
 use wasmtime_wasi::cli::WasiCli;
 use wasmtime_wasi::clocks::WasiClocks;
 use wasmtime_wasi::filesystem::WasiFilesystem;
@@ -37,7 +39,9 @@ impl Row {
 
 /// The row that an import is linked by.
 pub(crate) fn find(import: &InterfaceName) -> Option<&'static Row> {
-    rows().find(|row| row.name().is_some_and(|name| name.may_serve(import)))
+    static NAMED: LazyLock<Vec<(InterfaceName, &Row)>> =
+        LazyLock::new(|| rows().filter_map(|row| Some((row.name()?, row))).collect());
+    NAMED.iter().find(|(name, _)| name.may_serve(import)).map(|(_, row)| *row)
 }
 
 pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
