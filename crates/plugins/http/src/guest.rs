@@ -104,13 +104,16 @@ impl Guest {
         let (done, answer) = match (first, answered.try_recv()) {
             (Poll::Ready(done), answer) => (Some(done), answer.ok()),
             (Poll::Pending, Ok(answer)) => (None, Some(answer)),
+            // Nothing will be answered any more; why not is known when it has ended.
+            (Poll::Pending, Err(TryRecvError::Closed)) => (Some((&mut drive).await), None),
             // The component first: it is what makes the answer.
-            (Poll::Pending, Err(_)) => match futures_util::future::select(&mut drive, &mut answered).await {
-                Either::Left((done, _)) => (Some(done), answered.try_recv().ok()),
-                Either::Right((Ok(answer), _)) => (None, Some(answer)),
-                // Nothing will be answered any more; why not is known when it has ended.
-                Either::Right((Err(_), _)) => (Some((&mut drive).await), None),
-            },
+            (Poll::Pending, Err(TryRecvError::Empty)) => {
+                match futures_util::future::select(&mut drive, &mut answered).await {
+                    Either::Left((done, _)) => (Some(done), answered.try_recv().ok()),
+                    Either::Right((Ok(answer), _)) => (None, Some(answer)),
+                    Either::Right((Err(_), _)) => (Some((&mut drive).await), None),
+                }
+            }
         };
         let driving = match (done, &answer) {
             (None, _) => Driving::On(drive),

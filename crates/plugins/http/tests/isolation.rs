@@ -108,6 +108,20 @@ async fn output_that_nobody_reads_and_bodies_that_never_come_cost_no_more_than_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_never_reads_is_let_go() {
+    let mut settings = Served::settings();
+    settings.write_timeout = Duration::from_millis(200);
+    let served = Served::on(settings, wharf::Engine::builder(), |host| host).await;
+    served.host.workload_start(workload("w", "w.test", "abuse-p2", "")).await.unwrap();
+    let open = descriptors();
+    let streams = [served.raw("GET /output HTTP/1.1\r\nhost: w.test\r\n\r\n").await];
+    // Its end is open still, and the server's is closed, with what wrote to it.
+    served.until("it has begun", |status| status.calls == 1).await;
+    served.until("it was ended", |status| status.calls == 0).await;
+    descriptors_are_back(open + streams.len()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_connections_are_served() {
     let served = Served::of("hello-p2", "limits = { concurrency = 64 }").await;
     let mut streams = Vec::new();

@@ -56,7 +56,19 @@ impl Served {
     }
 
     pub async fn with(engine: wharf::EngineBuilder, host: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
-        let server = HttpServer::bind(Settings::new(([127, 0, 0, 1], 0).into())).await.unwrap();
+        Self::on(Self::settings(), engine, host).await
+    }
+
+    pub fn settings() -> Settings {
+        Settings::new(([127, 0, 0, 1], 0).into())
+    }
+
+    pub async fn on(
+        settings: Settings,
+        engine: wharf::EngineBuilder,
+        host: impl FnOnce(HostBuilder) -> HostBuilder,
+    ) -> Self {
+        let server = HttpServer::bind(settings).await.unwrap();
         let builder = Host::builder(engine.build().unwrap()).plugin(HttpPlugin).trigger(server.clone());
         let host = host(builder).build().unwrap();
         server.accept();
