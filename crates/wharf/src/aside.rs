@@ -69,8 +69,9 @@ impl Aside {
             };
             // A call that has ended does not take its turn. The ticket may be dropped here, so the lock is not held.
             if let Some(ticket) = next.and_then(|ticket| ticket.upgrade()) {
-                ticket.waiting.store(false, Ordering::SeqCst);
+                // In this order: whoever sees that it no longer waits sees its turn, too, and takes no second one.
                 ticket.granted.store(true, Ordering::SeqCst);
+                ticket.waiting.store(false, Ordering::SeqCst);
                 ticket.waker.wake();
                 return;
             }

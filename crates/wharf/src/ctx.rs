@@ -31,6 +31,7 @@ pub struct Ctx {
     meter: Option<Arc<Meter>>,
     /// Bytes of linear memory and tables that the instance has.
     memory: u64,
+    opening: Option<Arc<()>>,
     scopes: Vec<State>,
     clocks: Option<WasiClocksCtx>,
     random: Option<WasiRandomCtx>,
@@ -174,6 +175,7 @@ impl Ctx {
             unit,
             meter: None,
             memory: 0,
+            opening: None,
             scopes: Vec::new(),
             clocks: None,
             random: None,
@@ -208,6 +210,11 @@ impl Ctx {
     /// The limits of the unit.
     pub fn guard(&self) -> &Arc<Guard> {
         &self.unit.guard
+    }
+
+    /// Cloned for each file that is being opened.
+    pub(crate) fn opening(&mut self) -> &Arc<()> {
+        self.opening.get_or_insert_default()
     }
 
     /// Whose time the instance uses from now on.
@@ -249,7 +256,7 @@ impl Ctx {
         let components = &self.unit.components;
         let loopback = components[components.len() - 1].wasi.loopback();
         let inner = WasiSocketsCtxView { ctx: &mut self.sockets, table: &mut self.table };
-        SocketsOf::of_handles(inner, loopback, &mut self.held)
+        SocketsOf::of_handles(inner, loopback, &mut self.held, &self.unit.guard)
     }
 
     /// For operations on handles that some component opened by its own grant; it grants nothing itself.
@@ -260,10 +267,13 @@ impl Ctx {
 
 /// Holds all memories and tables of an instance to one limit together. They never shrink, and go with the store.
 impl ResourceLimiter for Ctx {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current)))
+    fn memory_growing(&mut self, current: usize, desired: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        // What its own declaration forbids fails without being counted.
+        let allowed = most.is_none_or(|most| desired <= most);
+        Ok(allowed && self.grow(desired.saturating_sub(current)))
     }
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current).saturating_mul(size_of::<usize>())))
+    fn table_growing(&mut self, current: usize, desired: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        let allowed = most.is_none_or(|most| desired <= most);
+        Ok(allowed && self.grow(desired.saturating_sub(current).saturating_mul(size_of::<usize>())))
     }
 }

@@ -174,6 +174,7 @@ impl Running {
 
     /// Waits for the calls under way until the deadline, then ends them; then stops the services.
     async fn end(&self, deadline: tokio::time::Instant) {
+        self.calls.close();
         if tokio::time::timeout_at(deadline, self.calls.drained()).await.is_err() {
             let (workload, calls) = (self.workload.id(), self.calls.count());
             tracing::warn!(workload, calls, "calls were still under way when the time was up; they are ended");
@@ -398,6 +399,7 @@ impl HostApi for Host {
         for (i, trigger) in self.0.triggers.iter().enumerate() {
             if let Err(TriggerError(detail)) = trigger.attach(&running).await {
                 futures_util::future::join_all(self.0.triggers[..i].iter().map(|t| t.detach(&running))).await;
+                running.end(tokio::time::Instant::now()).await;
                 return Err(StartError::Trigger { trigger: trigger.name(), detail });
             }
         }
@@ -410,7 +412,7 @@ impl HostApi for Host {
     async fn workload_update(&self, workload: Workload) -> Result<WorkloadStatus, StartError> {
         let id = workload.id();
         // Two updates at once would each replace the same one.
-        let _turn = self.0.updating.lock().await;
+        let turn = self.0.updating.lock().await;
         let old = self.running(&id).map_err(|_| StartError::NotRunning { id: id.clone() })?;
         let new = Arc::new(start::start(&self.0, workload).await?);
         new.start_services().await;
@@ -443,6 +445,7 @@ impl HostApi for Host {
             new.end(tokio::time::Instant::now()).await;
             return Err(StartError::NotRunning { id });
         }
+        drop(turn);
         futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.started(&new))).await;
         old.end(tokio::time::Instant::now() + self.0.drain).await;
         Ok(status)

@@ -27,7 +27,7 @@ pub struct Limits {
     pub response_body: u64,
     /// Size of all headers of a message together, in bytes.
     pub headers: u64,
-    /// Open outbound connections and sockets.
+    /// Open sockets, and HTTP requests under way, each.
     pub connections: u32,
     /// Open files and folders.
     pub files: u32,
@@ -45,7 +45,7 @@ impl Default for Limits {
             request_body: 256 << 20,
             response_body: 1 << 30,
             headers: 64 << 10,
-            connections: 64,
+            connections: 256,
             files: 256,
             log_rate: 1000,
         }

@@ -201,7 +201,23 @@ impl Meter {
         }
     }
 
+    /// Why it was ended, if it was by a limit or by the end of its workload.
+    pub fn ended(&self) -> Option<Ended> {
+        match self.ended.load(Ordering::Relaxed) {
+            TIME => Some(Ended::Time(self.time.unwrap_or_default())),
+            CPU => Some(Ended::Cpu(self.cpu.unwrap_or_default())),
+            STOPPED => Some(Ended::Stopped),
+            _ => None,
+        }
+    }
+
+    fn stopped(&self) -> Ended {
+        self.ended.store(STOPPED, Ordering::Relaxed);
+        Ended::Stopped
+    }
+
     fn out_of_time(&self) -> Ended {
+        self.ended.store(TIME, Ordering::Relaxed);
         self.guard.refuse(Limit::Time);
         Ended::Time(self.time.unwrap_or_default())
     }
@@ -211,11 +227,11 @@ impl Meter {
         loop {
             let Some(deadline) = self.deadline() else {
                 self.calls.stop().await;
-                return Ended::Stopped;
+                return self.stopped();
             };
             tokio::select! {
                 () = tokio::time::sleep_until(deadline.into()) => {}
-                () = self.calls.stop() => return Ended::Stopped,
+                () = self.calls.stop() => return self.stopped(),
             }
             // The call that it was for may be done, and a younger one the oldest.
             if self.deadline().is_some_and(|deadline| Instant::now() >= deadline) {
@@ -303,7 +319,8 @@ impl<T: Send + 'static> Here<T> {
         {
             return runtime.spawn(self);
         }
-        tokio::spawn(self)
+        // Not itself: it may yet have to go aside, which its wrapper sees to.
+        tokio::spawn(Driven(State::Here(self)))
     }
 }
 

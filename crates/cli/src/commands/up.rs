@@ -47,8 +47,12 @@ pub(crate) async fn serve(
         match (signals.next().await, manifests) {
             (Signal::Stop, _) => return drain(&host, &mut signals).await,
             (Signal::Reload, Some(args)) => {
+                let reloaded = tokio::select! {
+                    reloaded = reload(&host, args) => reloaded,
+                    () = signals.stop() => return drain(&host, &mut signals).await,
+                };
                 // What runs goes on, whatever is wrong with what is to replace it.
-                if let Err(failure) = reload(&host, args).await {
+                if let Err(failure) = reloaded {
                     failure.print();
                 }
             }
@@ -97,26 +101,51 @@ async fn start(host: &Host, declared: &[Declaration]) -> Result<(), Failure> {
 async fn reload(host: &Host, args: &Up) -> Result<(), Failure> {
     let declared = read(args)?;
     let wanted: BTreeSet<String> = declared.iter().map(|(workload, _)| workload.id()).collect();
-    let running: BTreeSet<String> = host.heartbeat().await.workloads.into_iter().collect();
-    let mut failures = Vec::new();
-    for (workload, origin) in declared {
-        let id = workload.id();
-        let replaced = if running.contains(&id) {
-            host.workload_update(workload).await
-        } else {
-            host.workload_start(workload).await
-        };
-        match replaced {
-            Ok(_) => anstream::eprintln!("{DIM}Reloaded{DIM:#} {NAME}{id}{NAME:#}"),
-            Err(error) => failures.push(error::start(&origin, &error)),
-        }
-    }
-    for id in running.difference(&wanted) {
+    let failed = renew(host, declared).await;
+    let mut gone: Vec<Workload> = Vec::new();
+    for id in host.heartbeat().await.workloads.into_iter().filter(|id| !wanted.contains(id)) {
+        let Ok(running) = host.running(&id) else { continue };
         // One that is gone already needs no stopping.
-        host.workload_stop(id).await.ok();
+        host.workload_stop(&id).await.ok();
+        gone.push(running.workload().clone());
         anstream::eprintln!("{DIM}Stopped{DIM:#} {NAME}{id}{NAME:#}");
     }
-    if failures.is_empty() { Ok(()) } else { Err(Failure::all(failures)) }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    // Its routes may have been those of one that is gone.
+    let failed = renew(host, failed.into_iter().map(|(declaration, _)| declaration).collect()).await;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    for workload in gone {
+        // What the new ones do not take the old ones go on to serve.
+        host.workload_start(workload).await.ok();
+    }
+    Err(Failure::all(failed.into_iter().map(|(_, failure)| failure).collect()))
+}
+
+/// Starts or replaces workloads, a few at a time. Gives those that could not be, and why.
+async fn renew(host: &Host, declared: Vec<Declaration>) -> Vec<(Declaration, Failure)> {
+    let renewing = declared.into_iter().map(|(workload, origin)| async move {
+        let id = workload.id();
+        let renewed = match host.running(&id) {
+            Ok(_) => host.workload_update(workload.clone()).await,
+            Err(_) => host.workload_start(workload.clone()).await,
+        };
+        match renewed {
+            Ok(_) => {
+                anstream::eprintln!("{DIM}Reloaded{DIM:#} {NAME}{id}{NAME:#}");
+                None
+            }
+            Err(error) => {
+                let failure = error::start(&origin, &error);
+                Some(((workload, origin), failure))
+            }
+        }
+    });
+    let renewed: Vec<_> = futures_util::stream::iter(renewing).buffered(AT_ONCE).collect().await;
+    renewed.into_iter().flatten().collect()
 }
 
 fn announce(declared: &[Declaration], server: &HttpServer) {

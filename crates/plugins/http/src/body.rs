@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot::Sender;
 use tokio::task::JoinHandle;
 use wasmtime_wasi_http::{Error, WasiBody};
 use wharf::limits::Guard;
@@ -274,7 +275,7 @@ struct Watched {
     body: WasiBody,
     left: Option<u64>,
     /// Told when the body is through.
-    through: Option<tokio::sync::oneshot::Sender<bool>>,
+    through: Option<Sender<bool>>,
 }
 
 /// A request's body that fails beyond its limit, and says so to nobody but the component.
@@ -325,6 +326,10 @@ impl Body for Watched {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let (Some(left), Poll::Ready(Some(Ok(frame)))) = (&mut self.left, &polled) {
             *left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
+        // The component was ended before it had said that this is all.
+        if matches!(polled, Poll::Ready(None)) && self.through.as_ref().is_some_and(Sender::is_closed) {
+            return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
         }
         let ended = matches!(&polled, Poll::Ready(None | Some(Err(_)))) || self.left == Some(0);
         if ended && let Some(through) = self.through.take() {

@@ -7,7 +7,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use futures_util::future::Either;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -141,7 +140,6 @@ impl Guest {
         head: bool,
         under_way: CallGuard,
     ) -> Response<ResponseBody> {
-        let begun = Instant::now();
         let job: Job = Box::new(move |accessor, bindings| {
             Box::pin(async move {
                 // The call is over when its job is, whoever still reads what it wrote.
@@ -154,7 +152,7 @@ impl Guest {
             let Handler::P3(indices) = &guest.handler else { wasmtime::bail!("not a handler of WASI 0.3") };
             Ok(Arc::new(indices.load(store, instance)?) as Bindings)
         };
-        let mut lead = self.entry.submit(load, job);
+        let (mut lead, meter) = self.entry.submit(load, job);
         let mut driving = Driving::Done;
         if let Some(mut first) = lead.take() {
             match poll_fn(|cx| Poll::Ready(first.poll_now(cx))).await {
@@ -176,8 +174,7 @@ impl Guest {
             Ok(Ok(response)) => self.stream(response, driving, head, None).await,
             Ok(Err(code)) => self.failed(&format!("it answered with the error {code}")),
             // Why the instance ended is logged where it was driven.
-            Err(_) if self.entry.limits().time.is_some_and(|time| begun.elapsed() >= time) => timed_out(),
-            Err(_) => plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n"),
+            Err(_) => refusal(meter.ended().as_ref()),
         }
     }
 
@@ -247,12 +244,7 @@ impl Guest {
 
     fn ended(&self, ended: &Ended) -> Response<ResponseBody> {
         self.log(&ended.to_string());
-        match ended {
-            Ended::Time(_) | Ended::Cpu(_) => timed_out(),
-            Ended::NoInstance => later("the host has no more instances for now\n"),
-            Ended::Stopped => later("the workload was stopped\n"),
-            Ended::Trap(_) => plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n"),
-        }
+        refusal(Some(ended))
     }
 
     fn failed(&self, why: &str) -> Response<ResponseBody> {
@@ -282,8 +274,14 @@ pub(crate) fn later(text: &'static str) -> Response<ResponseBody> {
     response
 }
 
-fn timed_out() -> Response<ResponseBody> {
-    plain(StatusCode::GATEWAY_TIMEOUT, "the component took too long\n")
+/// What the client is told of a component that ended without an answer.
+fn refusal(ended: Option<&Ended>) -> Response<ResponseBody> {
+    match ended {
+        Some(Ended::Time(_) | Ended::Cpu(_)) => plain(StatusCode::GATEWAY_TIMEOUT, "the component took too long\n"),
+        Some(Ended::NoInstance) => later("the host has no more instances for now\n"),
+        Some(Ended::Stopped) => later("the workload was stopped\n"),
+        Some(Ended::Trap(_)) | None => plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n"),
+    }
 }
 
 fn content_length(headers: &http::HeaderMap) -> Option<u64> {

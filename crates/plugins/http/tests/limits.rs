@@ -140,11 +140,13 @@ async fn connections_are_counted_for_an_instance() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
-        let mut open = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
-            // Half an answer: the connection is in use until it is given up.
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n").await.ok();
-            open.push(stream);
+            tokio::spawn(async move {
+                // Half an answer to whoever asks: the connection is in use until it is given up.
+                stream.read_buf(&mut Vec::new()).await.ok();
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n").await.ok();
+                stream.read_to_end(&mut Vec::new()).await.ok();
+            });
         }
     });
     let more = "hosts = ['127.0.0.1']\nlimits = { connections = 3, time = '5s' }";
@@ -187,10 +189,12 @@ async fn a_pool_that_is_empty_refuses_and_recovers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_in_the_middle_cuts_the_answer() {
-    for guest in ["abuse-p2", "abuse-p3"] {
-        let served = Served::of(guest, "").await;
-        assert!(served.get("/trap-mid").await.1.starts_with("cut"), "{guest}");
-        assert_eq!(served.get("/hello").await.0, 200, "{guest}");
+    for (guest, mode) in [("abuse-p2", ""), ("abuse-p3", ""), ("abuse-p3", "instances = { mode = 'reuse' }")] {
+        let served = Served::of(guest, mode).await;
+        for _ in 0..10 {
+            assert!(served.get("/trap-mid").await.1.starts_with("cut"), "{guest} {mode}");
+            assert_eq!(served.get("/hello").await.0, 200, "{guest} {mode}");
+        }
     }
     let served = Served::of("abuse-p2", "").await;
     assert_eq!(served.get("/no-answer").await.0, 502);

@@ -9,6 +9,8 @@ use tokio::task::JoinHandle;
 use workload::{Name, Workload};
 
 use super::command::{Exit, run_uncounted};
+use crate::call::CallError;
+use crate::meter::Ended;
 use crate::pool::Entry;
 
 /// How long it takes until a service that ended is started again: at first, and at most.
@@ -47,6 +49,7 @@ impl Service {
                 let begun = tokio::time::Instant::now();
                 match run_uncounted(&entry, &declared).await {
                     Ok(Exit(code)) => tracing::warn!(workload = id, %component, code, "the service ended"),
+                    Err(CallError::Ended { ended: Ended::Stopped, .. }) => return,
                     Err(error) => tracing::error!(workload = id, %component, %error, "the service failed"),
                 }
                 if begun.elapsed() >= STEADY {

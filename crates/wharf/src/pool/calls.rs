@@ -18,6 +18,7 @@ pub(crate) struct Calls {
     count: AtomicUsize,
     shared: AtomicUsize,
     none: Notify,
+    closed: AtomicBool,
     stopped: AtomicBool,
     stop: Notify,
 }
@@ -49,15 +50,21 @@ impl Calls {
     pub(crate) async fn drained(&self) {
         loop {
             let none = self.none.notified();
-            if self.count.load(Ordering::Acquire) == 0 && self.shared.load(Ordering::Acquire) == 0 {
+            if self.count.load(Ordering::SeqCst) == 0 && self.shared.load(Ordering::SeqCst) == 0 {
                 return;
             }
             none.await;
         }
     }
 
+    /// Lets no more calls in.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
     /// Ends all calls, and lets no more in.
     pub(crate) fn end(&self) {
+        self.close();
         self.stopped.store(true, Ordering::SeqCst);
         self.stop.notify_waiters();
     }
@@ -123,9 +130,9 @@ impl Drop for CallGuard {
 
 pub(super) async fn admit(entry: &Arc<Entry>) -> Result<CallGuard, Busy> {
     // Counted first: a workload that stops waits for whoever it let in.
-    entry.calls.count.fetch_add(1, Ordering::Relaxed);
+    entry.calls.count.fetch_add(1, Ordering::SeqCst);
     let uncounted = Uncounted(entry);
-    if entry.calls.stopped() {
+    if entry.calls.closed.load(Ordering::SeqCst) {
         return Err(Busy::Stopped);
     }
     let place = match entry.gate.places.try_acquire() {

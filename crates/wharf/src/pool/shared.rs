@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::task::AtomicWaker;
@@ -40,6 +41,9 @@ pub type Job = Box<
         + Send,
 >;
 
+/// The number of the call that an instance is made for, which no other has.
+const FIRST: u32 = 0;
+
 /// An instance that serves calls.
 pub(crate) struct Shared {
     meter: Arc<Meter>,
@@ -49,11 +53,11 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<(u32, Job)>,
     /// Calls that it took, with those of its earlier life.
     taken: u32,
-    /// When each of the calls that are under way began.
-    under_way: VecDeque<std::time::Instant>,
+    /// The calls that are under way, by number, and when each began.
+    under_way: VecDeque<(u32, Instant)>,
     closed: bool,
 }
 
@@ -74,29 +78,30 @@ impl Shared {
             return Some(job);
         }
         state.taken += 1;
-        state.under_way.push_back(std::time::Instant::now());
-        state.jobs.push_back(job);
+        let number = state.taken;
+        state.under_way.push_back((number, Instant::now()));
+        state.jobs.push_back((number, job));
         self.meter.one_more();
         drop(state);
         self.waker.wake();
         None
     }
 
-    /// One of the calls is done. They are done in about the order that they began in, and for the limit only the oldest
-    /// counts.
-    fn one_done(&self) {
+    /// A call is done. The limit of time is that of the oldest which is left.
+    fn one_done(&self, number: u32) {
         let mut state = self.lock();
-        state.under_way.pop_front();
-        if let Some(oldest) = state.under_way.front() {
+        state.under_way.retain(|(other, _)| *other != number);
+        if let Some((_, oldest)) = state.under_way.front() {
             self.meter.since(*oldest);
         }
     }
 
     /// Serves the first job and all that join, until there is nothing left to do. Says whether all ended well.
     async fn serve(&self, accessor: &Accessor<Ctx>, bindings: &Bindings, first: Job) -> wasmtime::Result<bool> {
-        let begin = |job: Job| Begun { future: job(accessor, bindings), shared: self, done: false };
+        let begin =
+            |(number, job): (u32, Job)| Begun { future: job(accessor, bindings), shared: self, number, done: false };
         // Most often the first is the only one.
-        let mut first = Some(begin(first));
+        let mut first = Some(begin((FIRST, first)));
         let mut jobs = FuturesUnordered::new();
         let mut well = true;
         poll_fn(|cx| {
@@ -117,8 +122,9 @@ impl Shared {
                 };
                 match next {
                     Poll::Ready(Some(done)) => {
-                        well &= done? == Done::Well;
-                        self.one_done();
+                        let (number, done) = done?;
+                        well &= done == Done::Well;
+                        self.one_done(number);
                     }
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(None) => {
@@ -144,16 +150,17 @@ impl Shared {
 struct Begun<'a> {
     future: Pin<Box<dyn Future<Output = wasmtime::Result<Done>> + Send + 'a>>,
     shared: &'a Shared,
+    number: u32,
     done: bool,
 }
 
 impl Future for Begun<'_> {
-    type Output = wasmtime::Result<Done>;
+    type Output = wasmtime::Result<(u32, Done)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = self.future.as_mut().poll(cx);
         self.done = matches!(polled, Poll::Ready(Ok(Done::Well)));
-        polled
+        polled.map_ok(|done| (self.number, done))
     }
 }
 
@@ -170,18 +177,21 @@ impl Entry {
     /// be polled by the caller until its call waits for something else than the caller. What the job does is told by what
     /// it sends; a job that is dropped ended with its instance.
     ///
-    /// `load` makes what is kept with a new instance.
-    pub fn submit<L>(self: &Arc<Self>, load: L, mut job: Job) -> Option<Lead>
+    /// `load` makes what is kept with a new instance. The meter tells why the instance ended, if it did before the job.
+    pub fn submit<L>(self: &Arc<Self>, load: L, mut job: Job) -> (Option<Lead>, Arc<Meter>)
     where
         L: FnOnce(&mut Store<Ctx>, &Instance) -> wasmtime::Result<Bindings> + Send + 'static,
     {
         for open in &*self.open() {
-            job = open.join(self, job)?;
+            match open.join(self, job) {
+                None => return (None, open.meter.clone()),
+                Some(back) => job = back,
+            }
         }
         let meter = self.meter();
         let shared = Arc::new(Shared { meter: meter.clone(), waker: AtomicWaker::new(), state: Mutex::default() });
         let work = run(self.clone(), meter.clone(), shared.clone(), load, job);
-        Some(Lead { driven: Some(self.drive(meter, work)), entry: self.clone(), shared })
+        (Some(Lead { driven: Some(self.drive(meter.clone(), work)), entry: self.clone(), shared }), meter)
     }
 
     fn open(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {
@@ -251,8 +261,9 @@ where
     };
     {
         let mut state = shared.lock();
-        state.taken = *served + 1;
-        state.under_way.push_back(std::time::Instant::now());
+        // Others may have joined while it was being made.
+        state.taken += *served + 1;
+        state.under_way.push_front((FIRST, Instant::now()));
     }
     let serving = shared.clone();
     let well = store.run_concurrent(async move |accessor| serving.serve(accessor, &bindings, job).await).await??;

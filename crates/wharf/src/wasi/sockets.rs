@@ -3,12 +3,14 @@
 //! It takes the addresses that guests name and gives those that the engine's own sockets are to use. It makes no system
 //! call; `sockets_p2` and `sockets_p3` hand everything to the engine.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use wasmtime::component::HasData;
-use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
+use wasmtime_wasi::p2;
+use wasmtime_wasi::sockets::{SocketAddrUse, TcpSocket, UdpSocket, WasiSocketsCtxView};
 use workload::manifest::Protocol;
 
 use super::loopback::{Bound, Loopback, Peer, Refusal, localhost};
@@ -26,7 +28,6 @@ struct Socket {
     /// That of the component that opened it: a handle that was passed on keeps its grants.
     network: Arc<Network>,
     v6: bool,
-    stream: bool,
     bound: Option<Bound>,
     peer: Option<Peer>,
     /// The addresses on the loopback, as the guest sees them.
@@ -56,7 +57,8 @@ pub(crate) struct SocketsOf<'a> {
     pub(super) loopback: &'a Arc<Loopback>,
     held: &'a mut Held,
     /// Of the component that calls; none where handles alone are worked on.
-    opener: Option<(&'a Arc<Network>, &'a Guard)>,
+    opener: Option<&'a Arc<Network>>,
+    guard: &'a Guard,
 }
 
 /// The sockets of the component that calls.
@@ -68,7 +70,13 @@ impl View for Sockets {
         let wasi = scope.grants.wasi();
         let ctx = scope.state.get_or_insert_with(|| wasi.sockets.clone());
         let inner = WasiSocketsCtxView { ctx, table: scope.table };
-        SocketsOf { inner, loopback: wasi.loopback(), held: scope.held, opener: Some((&wasi.network, scope.guard)) }
+        SocketsOf {
+            inner,
+            loopback: wasi.loopback(),
+            held: scope.held,
+            opener: Some(&wasi.network),
+            guard: scope.guard,
+        }
     }
 }
 
@@ -79,14 +87,24 @@ pub(super) fn unspecified(v6: bool) -> SocketAddr {
 
 impl<'a> SocketsOf<'a> {
     /// For operations on sockets that some component opened by its own grant.
-    pub(crate) fn of_handles(inner: WasiSocketsCtxView<'a>, loopback: &'a Arc<Loopback>, held: &'a mut Held) -> Self {
-        Self { inner, loopback, held, opener: None }
+    pub(crate) fn of_handles(
+        inner: WasiSocketsCtxView<'a>,
+        loopback: &'a Arc<Loopback>,
+        held: &'a mut Held,
+        guard: &'a Guard,
+    ) -> Self {
+        Self { inner, loopback, held, opener: None, guard }
     }
 
     /// Whether the component may open one more socket.
-    pub(super) fn may_open(&self) -> bool {
-        let Some((_, guard)) = self.opener else { return true };
-        let open = self.held.0.values().filter(|socket| !socket.stream).count();
+    pub(super) fn may_open(&mut self) -> bool {
+        let guard = self.guard;
+        // What was accepted counts, too.
+        let counts = |entry: &(dyn Any + Send)| {
+            let second = entry.is::<p2::TcpSocket>() || entry.is::<p2::UdpSocket>();
+            second || entry.is::<TcpSocket>() || entry.is::<UdpSocket>()
+        };
+        let open = self.inner.table.iter_mut().filter(|entry| counts(&**entry)).count();
         let may = open < guard.limits().connections as usize;
         if !may {
             guard.refuse(Limit::Connections);
@@ -96,17 +114,15 @@ impl<'a> SocketsOf<'a> {
 
     /// Remembers who opened a socket.
     pub(super) fn opened(&mut self, rep: u32, v6: bool) {
-        let Some(network) = self.opener.map(|(network, _)| network.clone()) else { return };
-        self.held
-            .0
-            .insert(rep, Socket { network, v6, stream: false, bound: None, peer: None, local: None, remote: None });
+        let Some(network) = self.opener.cloned() else { return };
+        self.held.0.insert(rep, Socket { network, v6, bound: None, peer: None, local: None, remote: None });
     }
 
     /// Remembers a stream of a socket.
     pub(super) fn opened_stream(&mut self, rep: u32, of: u32) {
         let Some(Socket { network, v6, remote, .. }) = self.held.0.get(&of) else { return };
         let (network, v6, remote) = (network.clone(), *v6, *remote);
-        self.held.0.insert(rep, Socket { network, v6, stream: true, bound: None, peer: None, local: None, remote });
+        self.held.0.insert(rep, Socket { network, v6, bound: None, peer: None, local: None, remote });
     }
 
     /// Forgets a socket, before the engine closes it: its real port may be somebody else's right after.

@@ -111,6 +111,16 @@ impl HostTcpSocket for SocketsOf<'_> {
         Ok(())
     }
 
+    fn accept(
+        &mut self,
+        this: Resource<TcpSocket>,
+    ) -> SocketResult<(Resource<TcpSocket>, Resource<DynInputStream>, Resource<DynOutputStream>)> {
+        if !self.may_open() {
+            return Err(ErrorCode::NewSocketLimit.into());
+        }
+        HostTcpSocket::accept(&mut self.inner, this)
+    }
+
     fn start_connect(
         &mut self,
         this: Resource<TcpSocket>,
@@ -166,8 +176,6 @@ impl HostTcpSocket for SocketsOf<'_> {
     delegate! { HostTcpSocket:
         fn finish_bind(this: Resource<TcpSocket>) -> SocketResult<()>;
         fn finish_listen(this: Resource<TcpSocket>) -> SocketResult<()>;
-        fn accept(this: Resource<TcpSocket>)
-            -> SocketResult<(Resource<TcpSocket>, Resource<DynInputStream>, Resource<DynOutputStream>)>;
         fn is_listening(this: Resource<TcpSocket>) -> wasmtime::Result<bool>;
         fn address_family(this: Resource<TcpSocket>) -> wasmtime::Result<IpAddressFamily>;
         fn set_listen_backlog_size(this: Resource<TcpSocket>, value: u64) -> SocketResult<()>;
