@@ -56,8 +56,11 @@ async fn what_ends_badly_is_not_used_again() {
         let reuse = "instances = { mode = 'reuse', idle = '1m' }\nlimits = { time = '200ms' }";
         for (path, status) in [("/unreachable", 502), ("/spin", 504), ("/sleep?ms=60000", 504), ("/stack", 502)] {
             let served = Served::of(guest, reuse).await;
-            assert_eq!(served.get("/count").await.1, "1");
-            assert_eq!(served.get("/count").await.1, "2");
+            for count in ["1", "2"] {
+                assert_eq!(served.get("/count").await.1, count);
+                // The answer may be there a moment before the instance is.
+                served.until("the call is done", |status| status.calls + status.shared == 0).await;
+            }
             assert_eq!(served.get(path).await.0, status, "{guest} {path}");
             assert_eq!(served.get("/count").await, (200, "1".into()), "{guest} after {path}");
         }
