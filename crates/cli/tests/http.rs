@@ -29,7 +29,7 @@ async fn both_generations_answer() {
             whole += u32::from(response.headers().get("content-length").is_some_and(|n| n == &*said.len().to_string()));
         }
         // One whose time slice was over in the middle of it does not wait to be whole.
-        assert!(whole > 0, "small answers go out whole");
+        assert!(whole >= 10, "small answers go out whole, not {whole} of 20");
     }
 }
 

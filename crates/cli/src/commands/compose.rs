@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use wharf::fuse::fuse;
-use wharf::workload::{Name, Unit};
+use wharf::workload::{ComponentType, Name, Unit};
 
 use crate::args::{Compose, EngineArgs};
 use crate::error::{self, Failure, HOST, UNRESOLVED};
@@ -21,6 +21,8 @@ pub(crate) fn compose(engine: &EngineArgs, args: &Compose) -> Result<ExitCode, F
     anstream::eprint!("{found}");
     let unit = choose(&plan.resolution.units, args.unit.as_deref())?;
     let fused = fuse(unit, &plan.resolution, &plan.loaded.bytes).map_err(|error| Failure::new(UNRESOLVED, error))?;
+    // Nobody compiles it here, so nobody else would notice.
+    ComponentType::parse(&fused.bytes).map_err(|error| Failure::new(UNRESOLVED, error))?;
     write(&args.output, &fused.bytes)?;
     Ok(ExitCode::SUCCESS)
 }

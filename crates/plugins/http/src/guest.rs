@@ -1,7 +1,7 @@
 //! Request → a component's instance → response.
 //!
 //! The instance runs inside the connection's own task: nothing is spawned and nothing changes threads for a request that
-//! is soon done. The [body](crate::body) goes on driving it while the response streams.
+//! is soon done. One whose answer streams goes on in a task of its own, and the [body](crate::body) reads what it writes.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -58,8 +58,8 @@ impl Guest {
         self.entry.admit().await
     }
 
-    /// Answers a request that was let in. What goes wrong in the component is logged and becomes 502, or 504 when its time was up; it never
-    /// becomes an error of the connection, unless the response had begun.
+    /// Answers a request that was let in. What goes wrong in the component is logged and becomes 502, or 504 when its time
+    /// was up; it never becomes an error of the connection, unless the response had begun.
     pub(crate) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
