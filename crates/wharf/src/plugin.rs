@@ -144,7 +144,10 @@ impl Link<'_> {
     }
 
     /// Links functions of this import once more, in the place of those that were linked before.
-    pub(crate) fn again(
+    ///
+    /// # Errors
+    /// When the linker refuses one of them.
+    pub fn again(
         &mut self,
         functions: impl FnOnce(&mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>,
     ) -> wasmtime::Result<()> {

@@ -21,6 +21,7 @@
 //! ```
 
 mod outbound;
+mod client;
 mod routes;
 mod guest;
 mod body;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use http::uri::Scheme;
 use wasmtime_wasi_http::p2::bindings::http as p2;
-use wasmtime_wasi_http::p3::bindings::http as p3;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 use wharf::limits::Guard;
 use wharf::plugin::Provided;
 use wharf::workload::manifest::{HostRule, Protocol};
 use wharf::{Ctx, Limit, Link, Plugin, Scope, View};
+
+use crate::client;
 
 /// Provides `wasi:http` 0.2 and 0.3. A request goes out when an entry of the component's `hosts` allows its scheme, host
 /// and port; else it fails with the interface's own `HTTP-request-denied`.
@@ -37,12 +38,12 @@ impl Plugin for HttpPlugin {
         if link.is("wasi:http/outgoing-handler") {
             p2::outgoing_handler::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, get)
         } else if link.is("wasi:http/client") {
-            p3::client::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, get)
+            client::link_client(link, get)
         } else if second {
             let options = p2::types::LinkOptions::default();
             p2::types::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, &options, get)
         } else {
-            p3::types::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, get)
+            client::link_types(link, get)
         }
     }
 }

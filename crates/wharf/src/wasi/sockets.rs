@@ -275,7 +275,12 @@ impl<'a> SocketsOf<'a> {
     /// A socket's local address, as the guest sees it.
     pub(super) fn local(&self, rep: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
         let local = self.held.0.get(&rep).and_then(|socket| socket.local);
-        local.unwrap_or_else(|| self.loopback.shown(protocol, real))
+        let local = local.unwrap_or_else(|| self.loopback.shown(protocol, real));
+        // Who speaks to the loopback does so from an address of it, whatever its socket was bound to.
+        if local.ip().is_unspecified() && self.peer(rep).is_some() {
+            return SocketAddr::new(localhost(local.is_ipv6()), local.port());
+        }
+        local
     }
 
     /// A socket's remote address, as the guest sees it.
