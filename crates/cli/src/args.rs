@@ -141,6 +141,9 @@ pub(crate) struct Grants {
     /// Give the component a value of `wasi:config`.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) config: Vec<String>,
+    /// Tell the component of a time zone: `system`, or one of the IANA database such as `Europe/Berlin`. It is UTC otherwise.
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) timezone: Option<String>,
     /// Limit what an instance may use, as the manifest's `limits` do: `memory=64MiB`, `time=5s`, `concurrency=32`.
     #[arg(long, value_name = "LIMIT=VALUE")]
     pub(crate) limit: Vec<String>,

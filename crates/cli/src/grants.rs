@@ -21,6 +21,8 @@ pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<
     }
     component.env.extend(pairs("--env", &grants.env)?);
     component.config.extend(pairs("--config", &grants.config)?);
+    // As a shell would call it.
+    component.program = path.file_name().map(|file| file.to_string_lossy().into_owned());
     component.args = args.to_vec();
     for host in &grants.allow {
         let bad = |error| Failure::new(2, format!("--allow {host}: {error}"));
@@ -34,6 +36,9 @@ pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<
         let volume = Name::nearest(&format!("dir{i}"));
         workload.volumes.insert(volume.clone(), Volume::Host { host });
         component.volumes.push(Mount { volume, guest, access });
+    }
+    if let Some(zone) = &grants.timezone {
+        component.timezone = zone.parse().map_err(|error| Failure::new(2, format!("--timezone: {error}")))?;
     }
     for (key, value) in pairs("--limit", &grants.limit)? {
         let bad = |error| Failure::new(2, format!("--limit {key}={value}: {error}"));

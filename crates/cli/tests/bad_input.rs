@@ -50,7 +50,7 @@ fn components() {
     }
     for (name, bytes, says) in [
         ("empty", Vec::new(), "the file is empty"),
-        ("module", wat::parse_str("(module)").unwrap(), "core WebAssembly module"),
+        ("module", wat::parse_str("(module)").unwrap(), "has no `_start`"),
         ("cut", whole[..whole.len() / 2].to_vec(), "damaged or not valid"),
         ("random", random, "this is not WebAssembly"),
         ("text", b"(component)".to_vec(), "wasm-tools parse"),

@@ -7,6 +7,7 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime_wasi::clocks::{WasiClocksCtx, WasiClocksCtxView};
 use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemCtxView};
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::random::WasiRandomCtx;
 use wasmtime_wasi::sockets::{WasiSocketsCtx, WasiSocketsCtxView};
 use workload::Name;
@@ -14,6 +15,7 @@ use workload::Name;
 use crate::limits::{Guard, Limit};
 use crate::meter::Meter;
 use crate::wasi::grants::Grants;
+use crate::wasi::p1;
 use crate::wasi::sockets::{Held, SocketsOf};
 
 /// How many components of one unit can have grants: the getters of so many slots are made when Wharf is compiled.
@@ -37,6 +39,7 @@ pub struct Ctx {
     random: Option<WasiRandomCtx>,
     filesystem: WasiFilesystemCtx,
     sockets: WasiSocketsCtx,
+    preview1: Option<Box<WasiP1Ctx>>,
 }
 
 /// What all instances of a unit share: what its components were granted, and its limits.
@@ -181,6 +184,7 @@ impl Ctx {
             random: None,
             filesystem: WasiFilesystemCtx::default(),
             sockets: WasiSocketsCtx::default(),
+            preview1: None,
         }
     }
 
@@ -249,6 +253,12 @@ impl Ctx {
     /// For operations on handles that some component opened by its own grant; it grants nothing itself.
     pub(crate) fn filesystem(&mut self) -> WasiFilesystemCtxView<'_> {
         WasiFilesystemCtxView { ctx: &mut self.filesystem, table: &mut self.table }
+    }
+
+    /// What a core module sees of the entry's grants.
+    pub(crate) fn preview1(&mut self) -> &mut WasiP1Ctx {
+        let opened = self.preview1.take().unwrap_or_else(|| Box::new(p1::open(&self.scope(self.entry_slot()))));
+        self.preview1.insert(opened)
     }
 
     /// As [`sockets`](Self::sockets), with the workload's loopback, which all components of a unit have in common.

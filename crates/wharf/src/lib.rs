@@ -1,6 +1,7 @@
 #![doc = include_str!("../docs/crate.md")]
 
 pub mod engine;
+pub mod adapt;
 pub mod load;
 pub mod fuse;
 pub mod compile;

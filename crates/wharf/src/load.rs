@@ -11,6 +11,8 @@ use workload::component::MAX_BYTES;
 use workload::manifest::{Component, Digest, Source};
 use workload::{ComponentError, ComponentType, Name, Workload};
 
+use crate::adapt::{AdaptError, adapt};
+
 /// A workload's components: their bytes, and what they import and export.
 #[derive(Debug, Default)]
 pub struct Loaded {
@@ -18,6 +20,9 @@ pub struct Loaded {
     pub bytes: BTreeMap<Name, Arc<[u8]>>,
     /// The types, by component.
     pub types: BTreeMap<Name, ComponentType>,
+    /// The core modules that are programs of WASI 0.1, by component. They run as they are; what they would be as
+    /// components is in `bytes` and `types`.
+    pub programs: BTreeMap<Name, Arc<[u8]>>,
 }
 
 /// Why a component could not be loaded.
@@ -53,6 +58,16 @@ pub enum LoadError {
         /// What is wrong with them.
         error: ComponentError,
     },
+    /// Its bytes are a core module that cannot be made a component.
+    #[error("the source of `{component}` ({origin}): {error}")]
+    Module {
+        /// The component.
+        component: Name,
+        /// Where the bytes come from.
+        origin: String,
+        /// Why not.
+        error: AdaptError,
+    },
     /// A source of a kind that this host does not know.
     #[error("the source of `{component}` is of a kind that this host cannot read")]
     Unsupported {
@@ -66,9 +81,10 @@ impl LoadError {
     pub fn place(&self) -> String {
         match self {
             Self::Digest { component, .. } => format!("components.{component}.digest"),
-            Self::Read { component, .. } | Self::Component { component, .. } | Self::Unsupported { component } => {
-                format!("components.{component}.source")
-            }
+            Self::Read { component, .. }
+            | Self::Component { component, .. }
+            | Self::Module { component, .. }
+            | Self::Unsupported { component } => format!("components.{component}.source"),
         }
     }
 
@@ -77,7 +93,9 @@ impl LoadError {
         match self {
             Self::Read { .. } => "a relative path starts at the manifest's folder; is the component built?",
             Self::Digest { .. } => "correct the `digest` if the new bytes are meant",
-            Self::Component { .. } => "point `source` at a WebAssembly component",
+            Self::Component { .. } | Self::Module { .. } => {
+                "point `source` at a WebAssembly component, or at a core module that was made for WASI 0.1"
+            }
             Self::Unsupported { .. } => "give a path to a file",
         }
     }
@@ -89,9 +107,10 @@ pub fn load(workload: &Workload) -> (Loaded, Vec<LoadError>) {
     let mut errors = Vec::new();
     for (name, found) in at_once(&workload.components.iter().collect::<Vec<_>>()) {
         match found {
-            Ok((bytes, ty)) => {
-                loaded.bytes.insert(name.clone(), bytes);
-                loaded.types.insert(name.clone(), ty);
+            Ok(one) => {
+                loaded.bytes.insert(name.clone(), one.bytes);
+                loaded.types.insert(name.clone(), one.ty);
+                loaded.programs.extend(one.program.map(|program| (name.clone(), program)));
             }
             Err(error) => errors.push(error),
         }
@@ -99,7 +118,13 @@ pub fn load(workload: &Workload) -> (Loaded, Vec<LoadError>) {
     (loaded, errors)
 }
 
-type Found = Result<(Arc<[u8]>, ComponentType), LoadError>;
+struct One {
+    bytes: Arc<[u8]>,
+    ty: ComponentType,
+    program: Option<Arc<[u8]>>,
+}
+
+type Found = Result<One, LoadError>;
 
 /// Loads components on all cores: most of the time goes into reading their types.
 fn at_once<'a>(components: &[(&'a Name, &'a Component)]) -> Vec<(&'a Name, Found)> {
@@ -130,12 +155,15 @@ fn load_one(name: &Name, component: &Component) -> Found {
             return Err(LoadError::Digest { component: name.clone(), wanted, found });
         }
     }
-    let ty = ComponentType::parse(&bytes).map_err(|error| LoadError::Component {
-        component: name.clone(),
-        origin: component.source.to_string(),
-        error,
-    })?;
-    Ok((bytes, ty))
+    let origin = || component.source.to_string();
+    let refused = |error| LoadError::Module { component: name.clone(), origin: origin(), error };
+    let (bytes, program) = match adapt(&bytes).map_err(refused)? {
+        None => (bytes, None),
+        Some(adapted) => (adapted.component.into(), adapted.is_program.then_some(bytes)),
+    };
+    let refused = |error| LoadError::Component { component: name.clone(), origin: origin(), error };
+    let ty = ComponentType::parse(&bytes).map_err(refused)?;
+    Ok(One { bytes, ty, program })
 }
 
 fn read(name: &Name, source: &Source) -> Result<Arc<[u8]>, LoadError> {

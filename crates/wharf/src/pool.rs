@@ -25,7 +25,9 @@ use crate::policy::Policy;
 /// A unit that is ready to run: what calls are made through.
 pub struct Entry {
     pub(crate) name: Name,
+    /// Of a [`Program`] an empty component, which has nothing to call.
     pub(crate) pre: InstancePre<Ctx>,
+    pub(crate) program: Option<Program>,
     pub(crate) unit: Arc<Unit>,
     pub(crate) policy: Policy,
     pub(crate) calls: Arc<Calls>,
@@ -34,6 +36,13 @@ pub struct Entry {
     /// Keeps the code from being compiled again for the next workload that has it.
     pub(crate) compiled: Compiled,
     pub(crate) kept: Kept,
+}
+
+/// A core module of WASI 0.1 that runs as it is.
+pub(crate) struct Program {
+    pub(crate) pre: wasmtime::InstancePre<Ctx>,
+    /// Keeps the code from being compiled again for the next workload that has it.
+    pub(crate) _compiled: Compiled<wasmtime::Module>,
 }
 
 /// The instances that wait for a call.

@@ -7,11 +7,13 @@ pub mod stdio;
 mod cli;
 mod files;
 mod network;
+pub(crate) mod p1;
 pub(crate) mod loopback;
 pub(crate) mod sockets;
 mod sockets_p2;
 mod sockets_p3;
 pub(crate) mod table;
+mod timezone;
 
 use workload::HostInterface;
 

@@ -11,6 +11,7 @@ mod problem;
 mod component;
 mod hosts;
 mod limits;
+mod timezone;
 mod instances;
 mod volume;
 mod link;
@@ -27,6 +28,7 @@ pub use limits::{Bytes, Limits, Millis};
 pub use link::Link;
 pub use problem::{ManifestProblem, ManifestProblemKind, Position};
 pub use schema::schema;
+pub use timezone::{TimeZone, TimeZoneError, ZoneName};
 pub use trigger::{CommandTrigger, HttpPath, HttpPathError, HttpTrigger, Triggers};
 pub use volume::{Access, Mount, Volume};
 

@@ -7,9 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use wasmtime::component::Component;
-
-use super::Key;
+use super::{Code, Key};
 
 /// What a cached file starts with: the format and its version, then the digest of all that follows it.
 const MAGIC: &[u8; 8] = b"WHARFC01";
@@ -68,7 +66,7 @@ impl Cache {
         Ok(bytes)
     }
 
-    pub(super) fn load(&self, engine: &wasmtime::Engine, key: Key) -> Option<Component> {
+    pub(super) fn load<C: Code>(&self, engine: &wasmtime::Engine, key: Key) -> Option<C> {
         let path = self.path(key);
         let code = match read_checked(&path) {
             Ok(code) => code?,
@@ -82,9 +80,9 @@ impl Cache {
         // over the very bytes that are handed on, so it is whole; and its name is a digest of the component, of the
         // engine's settings and of the versions, so it was made for this engine.
         #[allow(unsafe_code)]
-        let component = unsafe { Component::deserialize(engine, &code[HEADER..]) };
-        match component {
-            Ok(component) => Some(component),
+        let compiled = unsafe { C::deserialize(engine, &code[HEADER..]) };
+        match compiled {
+            Ok(compiled) => Some(compiled),
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::warn!(file = %path.display(), error, "an entry of the cache does not load; compiling again");

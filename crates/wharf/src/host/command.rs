@@ -33,7 +33,14 @@ pub async fn run_command(entry: &Arc<Entry>, declared: &Limits) -> Result<Exit, 
 pub(super) async fn run_uncounted(entry: &Arc<Entry>, declared: &Limits) -> Result<Exit, CallError> {
     let meter = entry.untimed(declared);
     let mut store = entry.store(&meter);
-    let work: Work = if let Ok(pre) = P3::new(entry.pre().clone()) {
+    let work: Work = if let Some(program) = &entry.program {
+        let pre = program.pre.clone();
+        Box::pin(async move {
+            let instance = pre.instantiate_async(&mut store).await?;
+            let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
+            Ok(Ok(start.call_async(&mut store, ()).await?))
+        })
+    } else if let Ok(pre) = P3::new(entry.pre().clone()) {
         Box::pin(async move {
             let command = pre.instantiate_async(&mut store).await?;
             store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await?

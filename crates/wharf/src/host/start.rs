@@ -17,9 +17,10 @@ use crate::link::{LinkError, link};
 use crate::load::{LoadError, load};
 use crate::plugin::{Binding, PluginError};
 use crate::policy::Policy;
-use crate::pool::{Calls, Entry, Gate, Kept};
+use crate::pool::{Calls, Entry, Gate, Kept, Program};
 use crate::wasi::grants::{Grants, VolumeError};
 use crate::wasi::loopback::Loopback;
+use crate::wasi::p1;
 
 /// Why a workload does not start.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +107,10 @@ pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Runni
     let mut entries = BTreeMap::new();
     for (fused, compiled) in prepared.units.iter().zip(compiled) {
         let Some(name) = fused.components.last().cloned() else { continue };
+        let program = match prepared.programs.get(&name) {
+            Some(bytes) => Some(program(host, bytes).await?),
+            None => None,
+        };
         let component = compiled.get().ok_or(StartError::Interrupted)?;
         let pre = link(fused, component, host.engine.wasmtime(), &host.plugins)?;
         let components = fused.components.iter().map(|name| prepared.grants[name].clone()).collect();
@@ -116,6 +121,7 @@ pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Runni
         let entry = Arc::new(Entry {
             name: name.clone(),
             pre,
+            program,
             unit: Arc::new(Unit { components, guard }),
             policy: Policy::of(&declared.instances),
             calls: calls.clone(),
@@ -139,9 +145,23 @@ pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Runni
     })
 }
 
+/// A core module that runs as it is, compiled and linked.
+async fn program(host: &Inner, bytes: &Arc<[u8]>) -> Result<Program, StartError> {
+    let compiled = host.engine.compiler().compile_module(bytes.clone()).await?;
+    let module = compiled.get().ok_or(StartError::Interrupted)?;
+    let refused = |error| StartError::Link(LinkError::Refused(format!("{error:#}")));
+    let pre = p1::link(host.engine.wasmtime(), module).map_err(refused)?;
+    Ok(Program { pre, _compiled: compiled })
+}
+
+/// A component in which there is nothing: what a program is seen as by whoever looks for functions to call.
+const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
 struct Prepared {
     workload: Workload,
     units: Vec<Fused>,
+    /// The entries that are programs, each a unit by itself.
+    programs: BTreeMap<Name, Arc<[u8]>>,
     grants: BTreeMap<Name, Arc<ComponentGrants>>,
     warnings: Vec<Problem>,
     volumes: Vec<tempfile::TempDir>,
@@ -155,7 +175,12 @@ fn prepare(host: &Inner, workload: Workload) -> Result<Prepared, StartError> {
         return Err(StartError::Unresolved { unloaded: plan.unloaded, problems: plan.problems });
     }
     let units = plan.resolution.units.iter().map(|unit| fuse(unit, &plan.resolution, &plan.loaded.bytes));
-    let units = units.collect::<Result<_, _>>()?;
+    let mut units = units.collect::<Result<Vec<_>, _>>()?;
+    let mut programs = plan.loaded.programs.clone();
+    programs.retain(|name, _| {
+        let unit = units.iter_mut().find(|unit| unit.components.as_slice() == [name.clone()]);
+        unit.map(|unit| *unit = Fused { bytes: EMPTY.into(), scoped: BTreeMap::new(), ..unit.clone() }).is_some()
+    });
     let (folders, volumes) = folders(&workload)?;
     let places = Places { folders, loopback: Arc::default() };
     let mut grants = BTreeMap::new();
@@ -163,7 +188,7 @@ fn prepare(host: &Inner, workload: Workload) -> Result<Prepared, StartError> {
         let grant = grant(host, &workload, name, &plan, &places)?;
         grants.insert(name.clone(), Arc::new(grant));
     }
-    Ok(Prepared { workload, units, grants, warnings: plan.problems, volumes })
+    Ok(Prepared { workload, units, programs, grants, warnings: plan.problems, volumes })
 }
 
 /// What the components of a workload have in common.

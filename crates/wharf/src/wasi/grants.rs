@@ -12,6 +12,7 @@ use workload::manifest::{Access, Component, HostRule, Mount, Protocol};
 use super::loopback::Loopback;
 use super::network::Network;
 use super::stdio::Stdio;
+use super::timezone;
 use crate::ctx::{Scope, View};
 
 /// What one component was granted of WASI.
@@ -20,8 +21,9 @@ pub struct Grants {
     pub(super) args: Vec<String>,
     pub(super) stdio: Stdio,
     pub(super) network: Arc<Network>,
-    filesystem: WasiFilesystemCtx,
+    pub(super) filesystem: WasiFilesystemCtx,
     pub(super) sockets: WasiSocketsCtx,
+    pub(super) zone: jiff::tz::TimeZone,
 }
 
 /// Why a volume could not be opened.
@@ -47,6 +49,7 @@ impl Grants {
         loopback: &Arc<Loopback>,
         folder: impl Fn(&Mount) -> Option<&'p Path>,
     ) -> Result<Self, VolumeError> {
+        let program = component.program.clone().unwrap_or_else(|| name.to_string());
         let network = Arc::new(Network::new(component.hosts.clone(), loopback.clone()));
         let mut builder = WasiCtxBuilder::new();
         for mount in &component.volumes {
@@ -67,11 +70,12 @@ impl Grants {
         let mut wasi = builder.build();
         Ok(Self {
             env: component.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            args: std::iter::once(name.to_string()).chain(component.args.iter().cloned()).collect(),
+            args: std::iter::once(program).chain(component.args.iter().cloned()).collect(),
             stdio,
             network,
             filesystem: wasi.filesystem().clone(),
             sockets: wasi.sockets().clone(),
+            zone: timezone::granted(&component.timezone),
         })
     }
 

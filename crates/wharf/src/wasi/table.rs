@@ -18,7 +18,7 @@ use workload::InterfaceName;
 use super::cli::{Cli, Environment, HasEnvironment};
 use super::network::{HasLookup, Lookup};
 use super::sockets::{HasSockets, Sockets};
-use super::{P2, P3, files, grants};
+use super::{P2, P3, files, grants, timezone};
 use crate::ctx::Ctx;
 use crate::plugin::Link;
 
@@ -118,6 +118,7 @@ static ROWS_P2: &[Row] = &[
         "the time is no secret",
         shared!(p2::clocks::monotonic_clock, WasiClocks, Ctx::clocks)
     ),
+    row!(P2, "wasi:clocks/timezone", grant, "where somebody is tells who they are", timezone::link_p2),
     row!(
         P2,
         "wasi:random/random",
@@ -276,6 +277,7 @@ static ROWS_P3: &[Row] = &[
         "the time is no secret",
         shared!(p3::clocks::monotonic_clock, WasiClocks, Ctx::clocks)
     ),
+    row!(P3, "wasi:clocks/timezone", grant, "where somebody is tells who they are", timezone::link_p3),
     row!(
         P3,
         "wasi:random/random",

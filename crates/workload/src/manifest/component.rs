@@ -12,7 +12,7 @@ use sha2::Digest as _;
 
 use super::decode::{Decode, Gathered, Table, parsed};
 use super::tree::Node;
-use super::{HostRule, Instances, Limits, Mount};
+use super::{HostRule, Instances, Limits, Mount, TimeZone};
 
 /// A component of a workload: its source, and its grants. What is not here it does not have.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -27,6 +27,10 @@ pub struct Component {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub env: BTreeMap<String, String>,
+    /// What it is called before its arguments: the component's name unless this says otherwise. A manifest cannot.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub program: Option<String>,
     /// Its arguments, after the program name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
@@ -43,6 +47,10 @@ pub struct Component {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub hosts: Vec<HostRule>,
+    /// The time zone that it is told of.
+    #[serde(skip_serializing_if = "TimeZone::is_default")]
+    #[schemars(default)]
+    pub timezone: TimeZone,
     /// What one instance may use.
     #[serde(skip_serializing_if = "Limits::is_default")]
     #[schemars(default)]
@@ -65,10 +73,12 @@ impl Component {
             source,
             digest: None,
             env: BTreeMap::new(),
+            program: None,
             args: Vec::new(),
             config: BTreeMap::new(),
             volumes: Vec::new(),
             hosts: Vec::new(),
+            timezone: TimeZone::default(),
             limits: Limits::default(),
             instances: Instances::default(),
             service: false,
@@ -230,6 +240,7 @@ impl Decode for Component {
             config: table.get("config", to).unwrap_or_default(),
             volumes: table.get("volumes", to).unwrap_or_default(),
             hosts: table.get("hosts", to).unwrap_or_default(),
+            timezone: table.get("timezone", to).unwrap_or_default(),
             limits: table.get("limits", to).unwrap_or_default(),
             instances: table.get("instances", to).unwrap_or_default(),
             service: table.get("service", to).unwrap_or_default(),

@@ -1,0 +1,124 @@
+//! `timezone`: the time zone that a component is told of.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::tz::TimeZoneDatabase;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+use super::decode::{Decode, Gathered, nearest, parsed};
+use super::tree::Node;
+
+/// The time zone that a component is told of through `wasi:clocks/timezone`. Unless it is granted another, that is UTC: where
+/// a host stands is nobody's business.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimeZone {
+    /// Coordinated Universal Time.
+    #[default]
+    Utc,
+    /// The host's own.
+    System,
+    /// One of the IANA Time Zone Database, by its identifier there.
+    Named(ZoneName),
+}
+
+/// An identifier of the IANA Time Zone Database that is known to be in it, such as `Europe/Berlin`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneName(String);
+
+/// Why a text is not a [`TimeZone`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{name}` is not a time zone: `system`, `UTC`, or an identifier of the IANA database such as Europe/Berlin{}",
+    near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+)]
+pub struct TimeZoneError {
+    name: String,
+    near: Option<String>,
+}
+
+impl TimeZone {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::Utc
+    }
+}
+
+impl ZoneName {
+    /// The identifier, as the database spells it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TimeZone {
+    type Err = TimeZoneError;
+    fn from_str(text: &str) -> Result<Self, TimeZoneError> {
+        match text {
+            "UTC" => return Ok(Self::Utc),
+            "system" => return Ok(Self::System),
+            _ => {}
+        }
+        // The database that comes with the program, wherever it runs: a manifest means the same on every host.
+        let database = TimeZoneDatabase::bundled();
+        if let Some(name) = database.get(text).ok().as_ref().and_then(jiff::tz::TimeZone::iana_name) {
+            return Ok(Self::Named(ZoneName(name.to_owned())));
+        }
+        let known: Vec<_> = database.available().map(|name| name.as_str().to_owned()).collect();
+        let near = nearest(text, known.iter().map(String::as_str)).map(str::to_owned);
+        Err(TimeZoneError { name: text.to_owned(), near })
+    }
+}
+
+impl fmt::Display for TimeZone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Utc => "UTC",
+            Self::System => "system",
+            Self::Named(name) => name.as_str(),
+        })
+    }
+}
+
+impl Serialize for TimeZone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for TimeZone {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TimeZone".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string", "minLength": 1, "default": "UTC",
+            "description": "UTC, system (the host's own), or an identifier of the IANA database such as Europe/Berlin."
+        })
+    }
+}
+
+impl Decode for TimeZone {
+    fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
+        parsed(node, path, to, str::parse)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_those_of_the_database() {
+        let zone = |text: &str| text.parse::<TimeZone>().map(|zone| zone.to_string());
+        assert_eq!(zone("UTC"), Ok("UTC".to_owned()));
+        assert_eq!(zone("system"), Ok("system".to_owned()));
+        assert_eq!(zone("Europe/Berlin"), Ok("Europe/Berlin".to_owned()));
+        assert_eq!(zone("europe/berlin"), Ok("Europe/Berlin".to_owned()), "the database spells it");
+        assert_eq!(zone("Europe/Berlim").unwrap_err().near.as_deref(), Some("Europe/Berlin"));
+        for wrong in ["", "Mars/Olympus", "../../etc/localtime", "+02:00"] {
+            assert!(zone(wrong).is_err(), "{wrong}");
+        }
+    }
+}
