@@ -169,6 +169,7 @@ pub(crate) fn getter<V: View>(slot: usize) -> Getter<V> {
 
 impl Ctx {
     pub(crate) fn new(unit: Arc<Unit>) -> Self {
+        let filesystem = unit.components[unit.components.len() - 1].wasi.handles.clone();
         let mut table = ResourceTable::new();
         // Handles are memory of the host, which no limit of the guest's memory holds.
         table.set_max_capacity(MAX_HANDLES);
@@ -182,7 +183,7 @@ impl Ctx {
             scopes: Vec::new(),
             clocks: None,
             random: None,
-            filesystem: WasiFilesystemCtx::default(),
+            filesystem,
             sockets: WasiSocketsCtx::default(),
             preview1: None,
         }

@@ -247,6 +247,7 @@ struct Inner {
     stdio: Stdio,
     drain: Duration,
     limits: Limits,
+    dedicated: bool,
     id: String,
     friendly_name: String,
     labels: BTreeMap<String, String>,
@@ -266,6 +267,7 @@ impl Host {
             stdio: Stdio::default(),
             drain: DRAIN,
             limits: Limits::default(),
+            dedicated: false,
             friendly_name: None,
             labels: BTreeMap::new(),
         }

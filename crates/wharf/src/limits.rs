@@ -190,12 +190,14 @@ pub struct Guard {
     pub(crate) entry: workload::Name,
     pub(crate) limits: Limits,
     pub(crate) refusals: Refusals,
+    /// Whether nobody else is on the host, for whom its calls would have to make room.
+    pub(crate) dedicated: bool,
     log: LogRate,
 }
 
 impl Guard {
-    pub(crate) fn new(workload: std::sync::Arc<str>, entry: workload::Name, limits: Limits) -> Self {
-        Self { workload, entry, limits, refusals: Refusals::default(), log: LogRate::default() }
+    pub(crate) fn new(workload: std::sync::Arc<str>, entry: workload::Name, limits: Limits, dedicated: bool) -> Self {
+        Self { workload, entry, limits, refusals: Refusals::default(), dedicated, log: LogRate::default() }
     }
 
     /// The limits.

@@ -173,7 +173,7 @@ impl Meter {
             () => {
                 self.ticked.store(true, Ordering::Relaxed);
                 let burst = Duration::from_nanos(self.burst.load(Ordering::Relaxed).saturating_add(poll));
-                if burst > AMONG_OTHERS && !ASIDE.get() {
+                if burst > AMONG_OTHERS && !ASIDE.get() && !self.guard.dedicated {
                     self.computes.store(true, Ordering::Relaxed);
                 }
                 // Not the engine's own yield: this one lets the runtime look for what happened outside, too.

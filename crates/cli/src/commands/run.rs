@@ -14,7 +14,7 @@ use crate::{grants, host, output};
 pub(crate) async fn run(engine: &EngineArgs, args: &Run) -> Result<ExitCode, Failure> {
     let workload = grants::workload(&args.component, &args.grants, &args.args)?;
     let (id, name) = (workload.id(), workload.name.clone());
-    let host = host::build(host::builder(engine, Stdio::Inherit)?)?;
+    let host = host::build(host::builder(engine, Stdio::Inherit)?.dedicated(true))?;
     let started = output::progress("starting", host.workload_start(workload)).await;
     started.map_err(|error| error::start(&Declared::default(), &error))?;
     let entry = host.entry(&id, name.as_str()).map_err(|error| Failure::new(HOST, error))?;

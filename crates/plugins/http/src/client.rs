@@ -1,5 +1,5 @@
-//! `wasi:http/client@0.3` as the engine implements it, but for what it leaves out: a request without a path is sent as `/`,
-//! a relative path below it, and the future that `request.new` gives does not tell of success before there was one.
+//! Requests that components make, as the engine sends them, but for what it leaves out: one without a path is sent as `/`,
+//! of WASI 0.3 a relative path below it, and the future of `request.new` does not tell of success before there was one.
 
 use std::pin::Pin;
 
@@ -9,6 +9,8 @@ use tokio::sync::oneshot;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Accessor, HasData, Resource};
 use wasmtime::error::Context as _;
+use wasmtime_wasi_http::p2::bindings::http as p2;
+use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 use wasmtime_wasi_http::p3::bindings::http::client::{self, HostWithStore};
 use wasmtime_wasi_http::p3::bindings::http::types::{self, ErrorCode, HostRequest as _};
 use wasmtime_wasi_http::p3::{Request, Response};
@@ -73,6 +75,23 @@ impl HostWithStore<Ctx> for Client {
         outcome_tx.send(outcome).ok();
         result
     }
+}
+
+type HandleArgs = (Resource<HostOutgoingRequest>, Option<Resource<p2::types::RequestOptions>>);
+
+/// Links `wasi:http/outgoing-handler@0.2`, and sends a request without a path as `/`.
+pub(crate) fn link_outgoing(link: &mut Link<'_>, get: Getter<Http>) -> wasmtime::Result<()> {
+    p2::outgoing_handler::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, get)?;
+    link.again(|instance| {
+        instance.func_wrap("handle", move |mut store: StoreContextMut<'_, Ctx>, args: HandleArgs| {
+            let (mut view, (request, options)) = (get(store.data_mut()), args);
+            view.table.get_mut(&request)?.path_with_query.get_or_insert_with(|| "/".to_owned());
+            Ok((match p2::outgoing_handler::Host::handle(&mut view, request, options) {
+                Ok(response) => Ok(response),
+                Err(error) => Err(p2::types::Host::convert_error_code(&mut view, error)?),
+            },))
+        })
+    })
 }
 
 /// Stands at the head of a path that a guest set as a relative one: the type of paths has no room for those. No text is

@@ -36,7 +36,7 @@ impl Plugin for HttpPlugin {
         let get = link.getter::<Http>();
         let second = link.interface().version.as_ref().is_some_and(|version| version.minor == 2);
         if link.is("wasi:http/outgoing-handler") {
-            p2::outgoing_handler::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, get)
+            client::link_outgoing(link, get)
         } else if link.is("wasi:http/client") {
             client::link_client(link, get)
         } else if second {

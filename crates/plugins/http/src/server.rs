@@ -234,6 +234,9 @@ async fn answer(server: &Inner, request: Request<Incoming>, tls: bool) -> Respon
     let Some(authority) = authority else {
         return plain(StatusCode::BAD_REQUEST, "a request needs a Host header\n");
     };
+    if request.headers().get_all(http::header::HOST).iter().nth(1).is_some() {
+        return plain(StatusCode::BAD_REQUEST, "a request has one Host header\n");
+    }
     let find = || server.routes.load().find(Some(host_of(authority)), request.uri().path()).cloned();
     let mut found = find();
     while let Some(guest) = found {

@@ -21,6 +21,7 @@ pub struct HostBuilder {
     pub(super) stdio: Stdio,
     pub(super) drain: Duration,
     pub(super) limits: Limits,
+    pub(super) dedicated: bool,
     pub(super) friendly_name: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
 }
@@ -98,6 +99,15 @@ impl HostBuilder {
         self
     }
 
+    /// Whether this host runs one program and serves nobody else, as `wharf run` does: files are then read and written on
+    /// the thread that the program runs on, and it does not make room for others when it computes. Off by default, because
+    /// a slow disk would keep everybody waiting.
+    #[must_use]
+    pub fn dedicated(mut self, dedicated: bool) -> Self {
+        self.dedicated = dedicated;
+        self
+    }
+
     /// A name for people.
     #[must_use]
     pub fn friendly_name(mut self, name: impl Into<String>) -> Self {
@@ -129,6 +139,7 @@ impl HostBuilder {
             stdio: self.stdio,
             drain: self.drain,
             limits: self.limits,
+            dedicated: self.dedicated,
             labels: self.labels,
             started: Instant::now(),
             updating: tokio::sync::Mutex::default(),

@@ -117,7 +117,7 @@ pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Runni
         let declared = &prepared.workload.components[&name];
         let limits = host.limits.with(&declared.limits);
         let gate = Gate::new(limits.concurrency);
-        let guard = Arc::new(Guard::new(id.clone(), name.clone(), limits));
+        let guard = Arc::new(Guard::new(id.clone(), name.clone(), limits, host.dedicated));
         let entry = Arc::new(Entry {
             name: name.clone(),
             pre,
@@ -226,7 +226,7 @@ fn grant(
     let component = &workload.components[name];
     let folder =
         |mount: &workload::manifest::Mount| places.folders.get(&mount.volume).map(|path: &PathBuf| -> &Path { path });
-    let wasi = Grants::open(name, component, host.stdio, &places.loopback, folder)?;
+    let wasi = Grants::open(name, component, host.stdio, host.dedicated, &places.loopback, folder)?;
     let mut bindings = Vec::new();
     for plugin in &host.plugins {
         let uses = |provider: &workload::Provider| matches!(provider, workload::Provider::Plugin { plugin: name, .. } if name == plugin.name());

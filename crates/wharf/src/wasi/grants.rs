@@ -22,6 +22,8 @@ pub struct Grants {
     pub(super) stdio: Stdio,
     pub(super) network: Arc<Network>,
     pub(super) filesystem: WasiFilesystemCtx,
+    /// What operations on handles are given: no volumes, which were opened by then.
+    pub(crate) handles: WasiFilesystemCtx,
     pub(super) sockets: WasiSocketsCtx,
     pub(super) zone: jiff::tz::TimeZone,
 }
@@ -46,12 +48,16 @@ impl Grants {
         name: &Name,
         component: &Component,
         stdio: Stdio,
+        dedicated: bool,
         loopback: &Arc<Loopback>,
         folder: impl Fn(&Mount) -> Option<&'p Path>,
     ) -> Result<Self, VolumeError> {
         let program = component.program.clone().unwrap_or_else(|| name.to_string());
         let network = Arc::new(Network::new(component.hosts.clone(), loopback.clone()));
+        // Before the volumes, each of which takes it over.
+        let handles = WasiCtxBuilder::new().allow_blocking_current_thread(dedicated).build().filesystem().clone();
         let mut builder = WasiCtxBuilder::new();
+        builder.allow_blocking_current_thread(dedicated);
         for mount in &component.volumes {
             let refuse = |path: &Path, error: String| VolumeError {
                 component: name.clone(),
@@ -74,6 +80,7 @@ impl Grants {
             stdio,
             network,
             filesystem: wasi.filesystem().clone(),
+            handles,
             sockets: wasi.sockets().clone(),
             zone: timezone::granted(&component.timezone),
         })

@@ -227,6 +227,8 @@ impl<U: 'static> p3::HostWithStore<U> for HasLookup {
         name: String,
     ) -> wasmtime::Result<Result<Vec<p3_types::IpAddress>, p3::ErrorCode>> {
         let network = store.with(|mut access: Access<'_, U, Self>| access.get().network.clone());
+        let name = if name.is_ascii() { Ok(name) } else { idna::domain_to_ascii(&name) };
+        let Ok(name) = name else { return Ok(Err(p3::ErrorCode::InvalidArgument)) };
         if !network.may_look_up(&name) {
             return Ok(Err(p3::ErrorCode::AccessDenied));
         }

@@ -103,6 +103,10 @@ impl SocketsOf<'_> {
         rep: u32,
         named: Option<SocketAddr>,
     ) -> SocketResult<Result<Option<SocketAddr>, Refusal>> {
+        // The engine knows whom a socket is connected to really, and refuses all others.
+        if HostUdpSocket::get_remote_address(&mut self.inner, Resource::new_borrow(rep)).is_ok() {
+            return Ok(Ok(named));
+        }
         // One that nobody gave an address is refused before it is bound.
         if named.is_some() || self.peer(rep).is_some() {
             self.bound_to_send(rep)?;
