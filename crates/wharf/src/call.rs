@@ -1,5 +1,7 @@
 //! Instance → typed call: by values, or by the text of WAVE.
 
+mod text;
+
 use std::sync::Arc;
 
 use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
@@ -98,11 +100,11 @@ pub async fn call_wave(entry: &Arc<Entry>, text: &str) -> Result<Vec<String>, Ca
         }
         // Parsed again here, because what was parsed borrows its text.
         let parsed = UntypedFuncCall::parse(&call).map_err(|error| wrong(error.to_string()))?;
-        parsed.to_wasm_params::<Val>(&types).map_err(|error| wrong(error.to_string()))
+        text::arguments(&parsed, &types).map_err(wrong)
     };
     let (found, results) = run(entry, function, work).await?;
     let wrong = |detail: String| CallError::Arguments { function: found.signature(), detail };
-    results.iter().map(|value| value.to_wave().map_err(|error| wrong(format!("{error:#}")))).collect()
+    results.iter().map(|value| text::write(value).map_err(wrong)).collect()
 }
 
 /// The functions that an entry exports, as `call` takes them.
@@ -214,10 +216,11 @@ fn find(entry: &Entry, instantiated: &mut Instantiated, function: &str) -> Resul
     })
 }
 
-/// Whether values of a type can be written in WAVE: handles, streams and maps cannot.
+/// Whether values of a type can be written in WAVE: handles and streams cannot.
 fn in_wave(ty: &Type) -> bool {
     match ty {
-        Type::Own(_) | Type::Borrow(_) | Type::Future(_) | Type::Stream(_) | Type::ErrorContext | Type::Map(_) => false,
+        Type::Own(_) | Type::Borrow(_) | Type::Future(_) | Type::Stream(_) | Type::ErrorContext => false,
+        Type::Map(map) => in_wave(&map.key()) && in_wave(&map.value()),
         Type::List(list) => in_wave(&list.ty()),
         Type::FixedLengthList(list) => in_wave(&list.ty()),
         Type::Option(option) => in_wave(&option.ty()),
@@ -233,14 +236,11 @@ fn kind(ty: &Type) -> &'static str {
     match ty {
         Type::Own(_) | Type::Borrow(_) => "a handle",
         Type::Future(_) | Type::Stream(_) => "a stream or future",
-        Type::Map(_) => "a map",
-        _ => "a value with a handle, stream or map in it",
+        _ => "a value with a handle or stream in it",
     }
 }
 
 fn signature(function: &str, ty: &ComponentFunc) -> String {
-    use wasmtime::component::wasm_wave::wasm::DisplayType;
-    let shown = |ty: &Type| if in_wave(ty) { DisplayType(ty).to_string() } else { kind(ty).to_owned() };
-    let params: Vec<_> = ty.params().map(|(name, ty)| format!("{name}: {}", shown(&ty))).collect();
+    let params: Vec<_> = ty.params().map(|(name, ty)| format!("{name}: {}", text::show(&ty))).collect();
     format!("{function}({})", params.join(", "))
 }

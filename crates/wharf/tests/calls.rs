@@ -133,3 +133,106 @@ async fn nothing_survives_a_call() {
         }
     }
 }
+
+#[tokio::test]
+async fn streams_pass_between_siblings() {
+    let host = run(&["stream-taker", "stream-maker"]).await;
+    for bytes in [0, 1, 65_536, 3_000_000] {
+        let call = format!("fixture:streams/sink#take({bytes})");
+        let taken = host.call_wave("default/w", "stream-taker", &call).await.unwrap();
+        assert_eq!(taken, [bytes.to_string()]);
+    }
+}
+
+#[tokio::test]
+async fn maps_pass_between_siblings() {
+    let host = run(&["map-user", "map-maker"]).await;
+    let call = async |text: &str| host.call_wave("default/w", "map-user", text).await.unwrap();
+    assert_eq!(call("fixture:maps/merging#merged()").await, ["\"a=1 b=3 c=4\""]);
+    assert_eq!(call("fixture:maps/merging#count(1000)").await, ["1500"]);
+}
+
+const MERGE: &str = "fixture:maps/store#merge";
+
+#[tokio::test]
+async fn maps_are_lists_of_pairs_in_text_and_maps_by_value() {
+    let host = run(&["map-maker"]).await;
+    let call = async |arguments: &str| host.call_wave("default/w", "map-maker", &format!("{MERGE}{arguments}")).await;
+    let merged = call(r#"([("b", 2), ("a", 1)], [("b", 3)])"#).await.unwrap();
+    assert_eq!(merged, [r#"[("a", 1), ("b", 3)]"#]);
+    assert_eq!(call("([], [])").await.unwrap(), ["[]"]);
+    // The last value of a key counts.
+    assert_eq!(call(r#"([("a", 1), ("a", 2)], [])"#).await.unwrap(), [r#"[("a", 2)]"#]);
+    for (wrong, says) in [
+        ("([])", "it takes 2 arguments, not 1"),
+        (r#"([("a")], [])"#, "an entry of a map is written (key, value)"),
+        (r#"([1], [])"#, "an entry of a map is written (key, value)"),
+    ] {
+        let error = call(wrong).await.unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains("map<string, u32>"), "{error}");
+    }
+    let map = |pairs: &[(&str, u32)]| {
+        Val::Map(pairs.iter().map(|(key, value)| (Val::String((*key).to_owned()), Val::U32(*value))).collect())
+    };
+    let merged = host.call("default/w", "map-maker", MERGE, &[map(&[("x", 1)]), map(&[("x", 9)])]).await.unwrap();
+    assert_eq!(merged, [map(&[("x", 9)])]);
+}
+
+mod plugin {
+    //! Maps through a plugin: the bindings have them as the standard library's.
+
+    use std::collections::HashMap;
+
+    use wasmtime::component::HasData;
+    use wharf::plugin::Provided;
+    use wharf::{Ctx, Link, Plugin, Scope, View};
+
+    wasmtime::component::bindgen!({ path: "../../guests/wit/maps.wit", world: "user" });
+
+    use fixture::maps::store;
+
+    pub struct Merger;
+
+    pub struct Merging;
+
+    impl HasData for Merging {
+        type Data<'a> = Merging;
+    }
+
+    impl View for Merging {
+        type Of = Merging;
+        fn view(_: Scope<'_>) -> Merging {
+            Merging
+        }
+    }
+
+    impl store::Host for Merging {
+        fn merge(&mut self, mut a: HashMap<String, u32>, b: HashMap<String, u32>) -> HashMap<String, u32> {
+            a.extend(b);
+            a
+        }
+    }
+
+    impl Plugin for Merger {
+        fn name(&self) -> &'static str {
+            "merger"
+        }
+        fn interfaces(&self) -> Vec<Provided> {
+            vec![Provided::grant("fixture:maps/store")]
+        }
+        fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
+            let get = link.getter::<Merging>();
+            store::add_to_linker_instance::<Ctx, Merging>(&mut link.instance()?, get)
+        }
+    }
+}
+
+#[tokio::test]
+async fn maps_pass_through_plugins() {
+    let host = Host::builder(Engine::builder().pooling(false).build().unwrap()).plugin(plugin::Merger).build().unwrap();
+    let workload = Workload::new(name("w")).with_component(name("map-user"), guest("map-user"));
+    host.workload_start(workload).await.unwrap();
+    let call = async |text: &str| host.call_wave("default/w", "map-user", text).await.unwrap();
+    assert_eq!(call("fixture:maps/merging#merged()").await, ["\"a=1 b=3 c=4\""]);
+    assert_eq!(call("fixture:maps/merging#count(1000)").await, ["1500"]);
+}

@@ -7,7 +7,7 @@ use wasmtime_wasi_http::p2::bindings::http as p2;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 use wharf::limits::Guard;
 use wharf::plugin::Provided;
-use wharf::workload::manifest::{HostRule, Protocol};
+use wharf::workload::manifest::{HostPattern, HostRule, Protocol};
 use wharf::{Ctx, Limit, Link, Plugin, Scope, View};
 
 use crate::client;
@@ -77,16 +77,36 @@ struct Hooks {
 }
 
 impl Hooks {
-    fn allow<B>(&self, request: &http::Request<B>) -> Result<(), Error> {
+    /// Whether a request may go out; a host that it is only if it does not lead where wildcards may not.
+    fn allow<B>(&self, request: &http::Request<B>) -> Result<Option<Wild>, Error> {
         let uri = request.uri();
         let protocol = if uri.scheme() == Some(&Scheme::HTTPS) { Protocol::Https } else { Protocol::Http };
         let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
         let port = uri.port_u16().or(protocol.default_port()).ok_or(Error::HttpRequestUriInvalid)?;
-        if self.hosts.iter().any(|rule| rule.allows_name(protocol, host, port)) {
-            return Ok(());
+        let mut rules = self.hosts.iter().filter(|rule| rule.allows_name(protocol, host, port)).peekable();
+        if rules.peek().is_some() {
+            let wild = rules.all(|rule| matches!(rule.host, HostPattern::Suffix(_)));
+            return Ok(wild.then(|| Wild { host: host.to_owned(), port, hosts: self.hosts.clone() }));
         }
         tracing::debug!(host, port, "request refused: no entry of `hosts` allows it");
         Err(Error::HttpRequestDenied)
+    }
+}
+
+/// A host that nothing but wildcards allow.
+struct Wild {
+    host: String,
+    port: u16,
+    hosts: Arc<[HostRule]>,
+}
+
+impl Wild {
+    /// Refuses a host that leads where wildcards may not. It is looked up once more to connect, and could lead elsewhere then.
+    async fn check(self) -> Result<(), Error> {
+        let Self { host, port, hosts } = self;
+        let mut found = tokio::net::lookup_host((host.as_str(), port)).await.map_err(Error::Connect)?;
+        let may = |address| hosts.iter().any(|rule| rule.names(&host) && rule.may_lead_to(address));
+        if found.all(|address| may(address.ip())) { Ok(()) } else { Err(Error::DestinationIpProhibited) }
     }
 }
 
@@ -111,9 +131,12 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        let open = self.allow(&request).and_then(|()| self.open());
+        let open = self.allow(&request).and_then(|wild| Ok((wild, self.open()?)));
         Box::new(async move {
-            let open = open?;
+            let (wild, open) = open?;
+            if let Some(wild) = wild {
+                wild.check().await?;
+            }
             let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
             let io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async move {
                 let done = io.await;

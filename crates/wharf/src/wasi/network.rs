@@ -101,7 +101,7 @@ impl Network {
 
     /// Remembers what a name was looked up as.
     fn resolved(&self, name: &str, address: IpAddr) {
-        let named = |rule: &HostRule| rule.names(name) && rule.host != HostPattern::Any;
+        let named = |rule: &HostRule| rule.names(name) && rule.host != HostPattern::Any && rule.may_lead_to(address);
         let rules: Vec<_> = self.rules.iter().enumerate().filter(|(_, rule)| named(rule)).map(|(i, _)| i).collect();
         if rules.is_empty() {
             return;

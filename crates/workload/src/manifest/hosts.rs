@@ -114,6 +114,17 @@ impl HostRule {
         self.protocol.is_none_or(|p| p == protocol) && self.port.is_none_or(|p| p == port)
     }
 
+    /// Whether a name that the rule speaks of may lead to this address. Who wrote a name meant it wherever it leads; what is
+    /// below a wildcard is named by others, and never leads to the host itself, its links (where clouds keep their secrets) or
+    /// nowhere.
+    pub fn may_lead_to(&self, address: IpAddr) -> bool {
+        let near = match address.to_canonical() {
+            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
+            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
+        };
+        !(near && matches!(self.host, HostPattern::Suffix(_)))
+    }
+
     /// Whether the rule speaks of this name.
     pub fn names(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
@@ -252,6 +263,11 @@ mod tests {
         assert!(!api.allows_name(Http, "api.example.com", 80));
         assert!(!api.allows_name(Https, "evil-api.example.com", 443));
         let below = rule("*.example.com:443");
+        for near in ["127.0.0.1", "169.254.169.254", "0.0.0.0", "::1", "fe80::1", "::ffff:127.0.0.1"] {
+            assert!(!below.may_lead_to(near.parse().unwrap()), "{near}");
+            assert!(rule("example.com").may_lead_to(near.parse().unwrap()), "{near}");
+        }
+        assert!(below.may_lead_to("10.0.0.1".parse().unwrap()));
         assert!(below.allows_name(Https, "a.b.example.com", 443));
         assert!(!below.allows_name(Https, "example.com", 443), "not the name itself");
         assert!(!below.allows_name(Https, "notexample.com", 443));
