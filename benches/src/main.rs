@@ -1,18 +1,21 @@
 //! What Wharf measures, and against whom. Figures are ratios within one run; docs/performance.md keeps them.
 //!
-//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies`
+//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams`
 
 mod bodies;
 mod calls;
 mod cold;
 mod dense;
+mod disk;
 mod fair;
 mod floor;
 mod fuse;
 mod inside;
 mod process;
 mod serve;
+mod sockets;
 mod start;
+mod streams;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,8 +34,12 @@ fn main() -> ExitCode {
         ["dense"] => dense::run(),
         ["fair"] => fair::run(),
         ["bodies"] => bodies::run(),
+        ["disk"] => disk::run(),
+        ["sockets"] => sockets::run(),
+        ["streams"] => streams::run(),
         ["floor", address] => floor::run(address),
-        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies".into()),
+        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams"
+            .into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -71,6 +71,11 @@ fn get(address: SocketAddr, path: &str) -> Result {
 }
 
 impl Running {
+    /// One that something else started, and that answers already.
+    pub(crate) fn new(child: Child, address: SocketAddr) -> Self {
+        Self { child, address, first_answer: Duration::ZERO }
+    }
+
     /// The processor time that it has used, user and system, in microseconds.
     pub(crate) fn cpu(&self) -> Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;

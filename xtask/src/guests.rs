@@ -17,21 +17,36 @@ struct Set {
     workspace: &'static str,
     crates: &'static str,
     output: &'static str,
+    /// What the components' files are called before their names.
+    prefix: &'static str,
     shared: &'static [&'static str],
 }
 
-const SETS: [Set; 2] = [
+const SETS: [Set; 3] = [
     Set {
         workspace: "guests",
         crates: "guests/rust",
         output: "guests/prebuilt",
+        prefix: "",
         shared: &["guests/Cargo.toml", "guests/Cargo.lock", "guests/wit", "guests/shared"],
     },
     Set {
         workspace: "examples/guestbook",
         crates: "examples/guestbook",
         output: "examples/guestbook/components",
+        prefix: "guestbook-",
         shared: &["examples/guestbook/Cargo.toml", "examples/guestbook/Cargo.lock", "examples/guestbook/wit"],
+    },
+    Set {
+        workspace: "examples/postgres",
+        crates: "examples/postgres",
+        output: "examples/postgres/components",
+        prefix: "postgres-",
+        shared: &[
+            "examples/postgres/Cargo.toml",
+            "examples/postgres/Cargo.lock",
+            "examples/postgres/.cargo/config.toml",
+        ],
     },
 ];
 
@@ -160,7 +175,9 @@ impl Toolchain {
         let sources = fs::read_dir(format!("{cargo_home}/registry/src")).into_iter().flatten().flatten();
         let sources = sources.map(|source| format!("{}=/crates", source.path().display()));
         let remap: Vec<_> = remap.into_iter().chain(sources).collect();
-        let flags: Vec<_> = remap.iter().map(|pair| format!("--remap-path-prefix={pair}")).collect();
+        let mut flags: Vec<_> = remap.iter().map(|pair| format!("--remap-path-prefix={pair}")).collect();
+        // These flags go before those of a workspace's own settings.
+        flags.push("--cfg=getrandom_backend=\"custom\"".to_owned());
         let env = match self {
             Self::Rustup => String::new(),
             Self::Unpacked(folder) => format!(". {}/env.sh && ", folder.display()),
@@ -210,8 +227,7 @@ fn package_name(root: &Path, set: &Set, name: &str) -> Result<String, String> {
 }
 
 fn component(root: &Path, set: &Set, name: &str) -> PathBuf {
-    let prefix = if set.workspace == "examples/guestbook" { "guestbook-" } else { "" };
-    root.join(set.output).join(format!("{prefix}{name}.wasm"))
+    root.join(set.output).join(format!("{}{name}.wasm", set.prefix))
 }
 
 fn hash_guest(root: &Path, set: &Set, name: &str) -> Result<Built, String> {

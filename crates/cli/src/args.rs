@@ -33,7 +33,8 @@ Examples:
 Exit codes: 0 it went well; 1 the component failed (or its own code, with `run`); 2 command line;
 3 manifest; 4 the workload cannot be resolved or loaded; 5 the component trapped; 6 the host.";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of the command line")]
 pub(crate) struct EngineArgs {
     /// What is logged on standard error, such as `debug` or `wharf=debug,wharf::guest=off`.
     #[arg(long, global = true, env = "WHARF_LOG", default_value = "info", value_name = "FILTER")]
@@ -47,6 +48,18 @@ pub(crate) struct EngineArgs {
     /// Let the compiler inline calls between components.
     #[arg(long, global = true)]
     pub(crate) inlining: bool,
+    /// Let components use a newer part of WebAssembly, or not with `=off`; docs/engine.md says what there is and what it costs.
+    #[arg(long, global = true, value_name = "FEATURE[=on|off]")]
+    pub(crate) wasm: Vec<String>,
+    /// Tell Linux perf what compiled code is whose.
+    #[arg(long, global = true, value_enum, value_name = "HOW")]
+    pub(crate) profile: Option<Profile>,
+    /// Compile components so that a native debugger can step through them.
+    #[arg(long, global = true)]
+    pub(crate) debug_info: bool,
+    /// Write a core dump of a guest that traps into this folder.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) core_dumps: Option<PathBuf>,
     /// The folder of compiled code; by default `wharf/compiled` in the user's cache folder.
     #[arg(long, global = true, env = "WHARF_CACHE", value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
@@ -56,6 +69,14 @@ pub(crate) struct EngineArgs {
     /// The most that the cache keeps, in bytes or with a unit.
     #[arg(long, global = true, default_value = "2GiB", value_name = "SIZE", value_parser = size)]
     pub(crate) cache_size: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// `/tmp/perf-PID.map`.
+    Perfmap,
+    /// `jit-PID.dump` in this folder, for `perf inject --jit`.
+    Jitdump,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,17 +4,40 @@ use std::path::PathBuf;
 
 use wharf::compile::cache::Cache;
 use wharf::host::CommandTrigger;
-use wharf::{Engine, Host, HostBuilder, Stdio};
+use wharf::{Engine, Host, HostBuilder, Profiling, Stdio};
 use wharf_config::ConfigPlugin;
 use wharf_http::{HttpPlugin, HttpServer, Settings, Tls};
 use wharf_logging::LoggingPlugin;
 
-use crate::args::{EngineArgs, Listen};
+use crate::args::{EngineArgs, Listen, Profile};
 use crate::error::{Failure, HOST};
 
 /// An engine with the settings of the command line.
 fn engine(args: &EngineArgs) -> Result<Engine, Failure> {
     let mut builder = Engine::builder().pooling(args.pool > 0).instances(args.pool).inlining(args.inlining);
+    for setting in &args.wasm {
+        let (name, on) = match setting.split_once('=') {
+            None | Some((_, "on")) => (setting.split('=').next().unwrap_or_default(), true),
+            Some((name, "off")) => (name, false),
+            Some(_) => {
+                return Err(Failure::with_hint(
+                    2,
+                    format!("--wasm {setting}"),
+                    "it is written FEATURE, FEATURE=on or FEATURE=off",
+                ));
+            }
+        };
+        let feature = name.parse().map_err(|error| Failure::new(2, format!("--wasm {setting}: {error}")))?;
+        builder = builder.feature(feature, on);
+    }
+    builder = builder.debug_info(args.debug_info).profiling(match args.profile {
+        None => Profiling::Off,
+        Some(Profile::Perfmap) => Profiling::PerfMap,
+        Some(Profile::Jitdump) => Profiling::JitDump,
+    });
+    if let Some(folder) = &args.core_dumps {
+        builder = builder.core_dumps(folder);
+    }
     if let Some(folder) = cache_folder(args) {
         builder = builder.cache(folder, args.cache_size);
     }
@@ -52,7 +75,7 @@ pub(crate) fn build(builder: HostBuilder) -> Result<Host, Failure> {
 
 /// A host that resolves and fuses, and never makes an instance.
 pub(crate) fn planner(args: &EngineArgs) -> Result<Host, Failure> {
-    let args = EngineArgs { pool: 0, no_cache: true, cache: None, log: String::new(), ..*args };
+    let args = EngineArgs { pool: 0, no_cache: true, ..args.clone() };
     build(builder(&args, Stdio::Null)?)
 }
 

@@ -189,7 +189,8 @@ async fn invoke(
         Err(error) => return Ok(Err(error)),
     };
     let mut results = vec![Val::Bool(false); found.ty.results().len()];
-    found.func.call_async(&mut instance.store, &arguments, &mut results).await?;
+    let ran = found.func.call_async(&mut instance.store, &arguments, &mut results).await;
+    entry.dumped(&mut instance.store, ran)?;
     Ok(Ok((found, results)))
 }
 

@@ -1,13 +1,19 @@
 //! The engine: wasmtime with the settings that hosting needs, and the compiler's cache.
 
+mod feature;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wasmtime::{Config, Enabled, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig, ProfilingStrategy};
 
 use crate::aside::Aside;
 use crate::compile::Compiler;
 use crate::compile::cache::Cache;
+use crate::dump::Dumps;
+
+pub use feature::{Feature, FeatureError, Profiling};
 
 /// How many bytes of a pooled instance's memory, table and stack stay resident between two calls. Kept pages are cleared
 /// by writing zeros over what was touched, which costs a fraction of giving them back to the kernel and faulting them in
@@ -23,6 +29,7 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     compiler: Arc<Compiler>,
     aside: Arc<Aside>,
+    dumps: Option<Arc<Dumps>>,
     pooling: bool,
 }
 
@@ -34,6 +41,10 @@ pub struct EngineBuilder {
     max_memory: usize,
     inlining: bool,
     cache: Option<(PathBuf, u64)>,
+    features: BTreeMap<Feature, bool>,
+    profiling: Profiling,
+    debug_info: bool,
+    core_dumps: Option<PathBuf>,
 }
 
 /// Why an engine could not be made.
@@ -44,7 +55,17 @@ pub struct EngineError(wasmtime::Error);
 impl Engine {
     /// The default settings: a pool of 1,000 instances, memories of 4 GiB at most, no inlining, no cache.
     pub fn builder() -> EngineBuilder {
-        EngineBuilder { pooling: true, instances: 1000, max_memory: 4 << 30, inlining: false, cache: None }
+        EngineBuilder {
+            pooling: true,
+            instances: 1000,
+            max_memory: 4 << 30,
+            inlining: false,
+            cache: None,
+            features: BTreeMap::new(),
+            profiling: Profiling::Off,
+            debug_info: false,
+            core_dumps: None,
+        }
     }
 
     /// The engine underneath. It interrupts guests by epochs: a store that a program makes by itself needs a deadline
@@ -61,6 +82,11 @@ impl Engine {
     /// Where guests go on that compute for long.
     pub(crate) fn aside(&self) -> &Arc<Aside> {
         &self.aside
+    }
+
+    /// Where core dumps go.
+    pub(crate) fn dumps(&self) -> Option<&Arc<Dumps>> {
+        self.dumps.as_ref()
     }
 
     /// The compiler, with its cache.
@@ -109,6 +135,36 @@ impl EngineBuilder {
         self
     }
 
+    /// Whether components may use a newer part of WebAssembly; each [`Feature`] says what it is otherwise.
+    #[must_use]
+    pub fn feature(mut self, feature: Feature, on: bool) -> Self {
+        self.features.insert(feature, on);
+        self
+    }
+
+    /// How an outside profiler learns what compiled code is whose. Off by default.
+    #[must_use]
+    pub fn profiling(mut self, profiling: Profiling) -> Self {
+        self.profiling = profiling;
+        self
+    }
+
+    /// Whether a native debugger can step through components that have DWARF. Off by default: code gets larger, and takes
+    /// longer to compile.
+    #[must_use]
+    pub fn debug_info(mut self, debug_info: bool) -> Self {
+        self.debug_info = debug_info;
+        self
+    }
+
+    /// Writes a core dump into this folder when a guest traps: its frames, globals and memories, 32 times at most. Whoever can
+    /// read the folder reads what the guests held.
+    #[must_use]
+    pub fn core_dumps(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.core_dumps = Some(folder.into());
+        self
+    }
+
     /// Makes the engine.
     ///
     /// # Errors
@@ -132,7 +188,8 @@ impl EngineBuilder {
         let cache = self.cache.and_then(|(folder, max_bytes)| Cache::open(folder, max_bytes));
         let compiler = Arc::new(Compiler::new(wasmtime.clone(), cache));
         let aside = Arc::new(Aside::new(&wasmtime));
-        Ok(Engine { wasmtime, compiler, aside, pooling })
+        let dumps = self.core_dumps.map(|folder| Arc::new(Dumps::new(folder)));
+        Ok(Engine { wasmtime, compiler, aside, dumps, pooling })
     }
 
     fn config(&self, pooling: bool) -> Config {
@@ -140,6 +197,16 @@ impl EngineBuilder {
         config.wasm_component_model_async(true);
         config.wasm_component_model_map(true);
         config.wasm_component_model_implements(true);
+        for (feature, _, default) in Feature::ALL {
+            feature.set(&mut config, self.features.get(&feature).copied().unwrap_or(default));
+        }
+        config.profiler(match self.profiling {
+            Profiling::Off => ProfilingStrategy::None,
+            Profiling::PerfMap => ProfilingStrategy::PerfMap,
+            Profiling::JitDump => ProfilingStrategy::JitDump,
+        });
+        config.debug_info(self.debug_info);
+        config.coredump_on_trap(self.core_dumps.is_some());
         // What makes a guest stop at each tick of the clock, to be asked whether it may go on.
         config.epoch_interruption(true);
         if self.inlining {

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod policy;
 mod ticker;
 mod aside;
+mod dump;
 pub mod meter;
 pub mod pool;
 pub mod call;
@@ -20,7 +21,7 @@ pub mod host;
 pub mod shutdown;
 
 pub use ctx::{Ctx, Scope, View};
-pub use engine::{Engine, EngineBuilder};
+pub use engine::{Engine, EngineBuilder, Feature, Profiling};
 pub use host::{Host, HostApi, HostBuilder, StartError};
 pub use limits::{Limit, Limits};
 pub use load::Loaded;

@@ -18,6 +18,7 @@ pub(crate) use calls::{Calls, Gate};
 use crate::aside::Aside;
 use crate::compile::Compiled;
 use crate::ctx::{ComponentGrants, Ctx, Unit};
+use crate::dump::Dumps;
 use crate::limits::{Guard, Limits};
 use crate::meter::{Driven, Meter, slice_over};
 use crate::policy::Policy;
@@ -33,6 +34,7 @@ pub struct Entry {
     pub(crate) calls: Arc<Calls>,
     pub(crate) gate: Gate,
     pub(crate) aside: Arc<Aside>,
+    pub(crate) dumps: Option<Arc<Dumps>>,
     /// Keeps the code from being compiled again for the next workload that has it.
     pub(crate) compiled: Compiled,
     pub(crate) kept: Kept,
@@ -142,6 +144,14 @@ impl Entry {
         work: impl Future<Output = wasmtime::Result<T>> + Send + 'static,
     ) -> Driven<T> {
         Driven::new(self.aside.clone(), meter, work)
+    }
+
+    /// What came of a call, after the core dump of one that trapped was written, if somebody asked for core dumps.
+    pub fn dumped<T>(&self, store: &mut Store<Ctx>, result: wasmtime::Result<T>) -> wasmtime::Result<T> {
+        if let (Err(error), Some(dumps)) = (&result, &self.dumps) {
+            dumps.keep(store, error);
+        }
+        result
     }
 
     /// An instance for a call: one that is ready, or a new one.

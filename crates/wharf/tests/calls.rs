@@ -166,7 +166,7 @@ async fn maps_are_lists_of_pairs_in_text_and_maps_by_value() {
     for (wrong, says) in [
         ("([])", "it takes 2 arguments, not 1"),
         (r#"([("a")], [])"#, "an entry of a map is written (key, value)"),
-        (r#"([1], [])"#, "an entry of a map is written (key, value)"),
+        ("([1], [])", "an entry of a map is written (key, value)"),
     ] {
         let error = call(wrong).await.unwrap_err().to_string();
         assert!(error.contains(says) && error.contains("map<string, u32>"), "{error}");
@@ -191,9 +191,9 @@ mod plugin {
 
     use fixture::maps::store;
 
-    pub struct Merger;
+    pub(crate) struct Merger;
 
-    pub struct Merging;
+    pub(crate) struct Merging;
 
     impl HasData for Merging {
         type Data<'a> = Merging;

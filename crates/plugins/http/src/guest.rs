@@ -334,14 +334,16 @@ async fn drive_p2(
     })?;
     if !matches!(guest.entry.policy(), Policy::Reuse { .. }) {
         let proxy = indices.load(&mut made.store, &made.instance)?;
-        return proxy.wasi_http_incoming_handler().call_handle(&mut made.store, request, out).await;
+        let ran = proxy.wasi_http_incoming_handler().call_handle(&mut made.store, request, out).await;
+        return guest.entry.dumped(&mut made.store, ran);
     }
     let kept = match &made.kept {
         Some(kept) => kept.clone(),
         None => made.kept.insert(Arc::new(indices.load(&mut made.store, &made.instance)?)).clone(),
     };
     let Some(proxy) = kept.downcast_ref::<Proxy>() else { wasmtime::bail!("the instance belongs to another caller") };
-    proxy.wasi_http_incoming_handler().call_handle(&mut made.store, request, out).await?;
+    let ran = proxy.wasi_http_incoming_handler().call_handle(&mut made.store, request, out).await;
+    guest.entry.dumped(&mut made.store, ran)?;
     guest.entry.give_back(made);
     Ok(())
 }
@@ -361,7 +363,8 @@ async fn drive_p3(
         poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
         Ok(())
     });
-    ran.await?
+    let ran = ran.await.flatten();
+    guest.entry.dumped(&mut made.store, ran)
 }
 
 async fn shared_p3(

@@ -33,22 +33,26 @@ pub async fn run_command(entry: &Arc<Entry>, declared: &Limits) -> Result<Exit, 
 pub(super) async fn run_uncounted(entry: &Arc<Entry>, declared: &Limits) -> Result<Exit, CallError> {
     let meter = entry.untimed(declared);
     let mut store = entry.store(&meter);
+    let this = entry.clone();
     let work: Work = if let Some(program) = &entry.program {
         let pre = program.pre.clone();
         Box::pin(async move {
             let instance = pre.instantiate_async(&mut store).await?;
             let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
-            Ok(Ok(start.call_async(&mut store, ()).await?))
+            let ran = start.call_async(&mut store, ()).await;
+            Ok(Ok(this.dumped(&mut store, ran)?))
         })
     } else if let Ok(pre) = P3::new(entry.pre().clone()) {
         Box::pin(async move {
             let command = pre.instantiate_async(&mut store).await?;
-            store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await?
+            let ran = store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await;
+            this.dumped(&mut store, ran.flatten())
         })
     } else if let Ok(pre) = P2::new(entry.pre().clone()) {
         Box::pin(async move {
             let command = pre.instantiate_async(&mut store).await?;
-            command.wasi_cli_run().call_run(&mut store).await
+            let ran = command.wasi_cli_run().call_run(&mut store).await;
+            this.dumped(&mut store, ran)
         })
     } else {
         return Err(CallError::NoFunction {

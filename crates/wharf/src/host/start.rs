@@ -127,6 +127,7 @@ pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Runni
             calls: calls.clone(),
             gate,
             aside: host.engine.aside().clone(),
+            dumps: host.engine.dumps().cloned(),
             compiled,
             kept: Kept::default(),
         });

@@ -1,0 +1,206 @@
+//! A PostgreSQL server for one test: on a free port, in a temporary folder, stopped when it is dropped.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const USER: &str = "notes";
+const PASSWORD: &str = "secret";
+/// How long making the files, and starting, may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A running server. Its only user is `notes`, a superuser, who logs in with a password by SCRAM-SHA-256.
+pub struct Postgres {
+    programs: PathBuf,
+    folder: TempDir,
+    owner: Option<(u32, u32)>,
+    port: u16,
+    server: Option<Child>,
+}
+
+impl Postgres {
+    /// Starts a server with an empty database.
+    pub fn start() -> Self {
+        let programs = programs();
+        let folder = tempfile::Builder::new().prefix("postgres-").tempdir().expect("a temporary folder");
+        let owner = owner(folder.path());
+        // The server's user goes through the folder to what is its own in there.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a folder that can be entered");
+        let mut server = Self { programs, folder, owner, port: 0, server: None };
+        server.init();
+        // Somebody else may take the port between its choice and its use.
+        for _ in 0..5 {
+            server.port = free_port();
+            if server.try_run() {
+                return server;
+            }
+        }
+        panic!("PostgreSQL does not start: {}", server.log());
+    }
+
+    /// What a client connects with.
+    pub fn url(&self) -> String {
+        self.url_with(PASSWORD)
+    }
+
+    /// The same with another password.
+    pub fn url_with(&self, password: &str) -> String {
+        format!("postgres://{USER}:{password}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What `psql` prints for a query, without headings; columns are separated by `|`.
+    pub fn query(&self, sql: &str) -> String {
+        let mut psql = self.command("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "-c", sql]);
+        let done = psql.arg(self.url()).output().expect("psql can be started");
+        assert!(done.status.success(), "psql: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).trim_end().to_owned()
+    }
+
+    /// Stops the server at once: its connections are cut, and its port refuses new ones.
+    pub fn stop(&mut self) {
+        let Some(mut server) = self.server.take() else {
+            return;
+        };
+        // The fast way: a server that was merely killed leaves children and shared memory behind.
+        let stopped =
+            self.command("pg_ctl").args(["stop", "--silent", "--wait", "--mode=fast", "-D"]).arg(self.data()).status();
+        if !stopped.is_ok_and(|status| status.success()) {
+            let _ = server.kill();
+        }
+        let _ = server.wait();
+    }
+
+    /// Starts it again after `stop`, on the same port and with the same data.
+    pub fn start_again(&mut self) {
+        assert!(self.server.is_none(), "it runs already");
+        assert!(self.try_run(), "PostgreSQL does not start again: {}", self.log());
+    }
+
+    fn init(&self) {
+        let password = self.folder.path().join("password");
+        fs::write(&password, PASSWORD).expect("a file can be written");
+        self.own(&password);
+        let data = self.data();
+        fs::create_dir(&data).expect("a folder can be made");
+        self.own(&data);
+        let mut initdb = self.command("initdb");
+        initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--username", USER]);
+        let done = initdb.arg("--pwfile").arg(password).arg("-D").arg(data).output().expect("initdb can be started");
+        assert!(done.status.success(), "initdb: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Whether it runs and takes connections.
+    fn try_run(&mut self) -> bool {
+        let log = File::create(self.folder.path().join("log")).expect("a file can be written");
+        let mut server = self.command("postgres");
+        // No socket in a folder that all servers share; nothing here is worth waiting for a disk.
+        server.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]);
+        server.args(["-p", &self.port.to_string()]).arg("-D").arg(self.data());
+        server.stdout(Stdio::null()).stderr(log);
+        let mut child = server.spawn().expect("postgres can be started");
+        let until = Instant::now() + PATIENCE;
+        while child.try_wait().expect("a child can be waited for").is_none() {
+            if self.is_ready() {
+                self.server = Some(child);
+                return true;
+            }
+            assert!(Instant::now() < until, "PostgreSQL is not ready: {}", self.log());
+            sleep(POLL);
+        }
+        false
+    }
+
+    /// Another server that took the port does not count: this one says in its own file that it is ready.
+    fn is_ready(&self) -> bool {
+        let lines = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        lines.lines().nth(7).is_some_and(|state| state.trim() == "ready")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        if let Some((user, group)) = self.owner {
+            command.uid(user).gid(group);
+        }
+        // Nothing of the machine's own settings.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+            command.env_remove(name);
+        }
+        command.env("LC_ALL", "C").current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn own(&self, path: &Path) {
+        if let Some((user, group)) = self.owner {
+            chown(path, Some(user), Some(group)).expect("root can give files away");
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The folder of the newest PostgreSQL on this machine.
+fn programs() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let versions = versions.filter_map(|entry| {
+        let version: u32 = entry.file_name().to_str()?.parse().ok()?;
+        Some((version, entry.path().join("bin")))
+    });
+    let newest = versions.filter(|(_, bin)| has_programs(bin)).max();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    newest
+        .map(|(_, bin)| bin)
+        .or_else(|| std::env::split_paths(&path).find(|bin| has_programs(bin)))
+        .expect("this test needs PostgreSQL: `apt-get install postgresql`")
+}
+
+fn has_programs(bin: &Path) -> bool {
+    ["initdb", "pg_ctl", "postgres", "psql"].iter().all(|program| bin.join(program).exists())
+}
+
+/// Who the server runs as, if that is somebody else: PostgreSQL refuses to run as root.
+fn owner(folder: &Path) -> Option<(u32, u32)> {
+    let mine = fs::metadata(folder).expect("a folder that was just made").uid();
+    if mine != 0 {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let found = ["postgres", "nobody"].iter().find_map(|name| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2).map(|field| field.parse().ok());
+        Some((fields.next()??, fields.next()??))
+    });
+    Some(found.expect("root needs a user to run PostgreSQL as: `apt-get install postgresql` makes one"))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}

@@ -1,0 +1,141 @@
+//! What an engine takes and refuses of WebAssembly, and what it leaves behind of a guest that trapped.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use wharf::workload::manifest::{Bytes, Component};
+use wharf::workload::{Name, Workload};
+use wharf::{Engine, EngineBuilder, Feature, Host, HostApi as _, Limit};
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn builder() -> EngineBuilder {
+    Engine::builder().pooling(false)
+}
+
+/// A component whose `run` is that of a core module.
+fn component(module: &str) -> Component {
+    let text = format!(
+        r#"(component
+            (core module $m {module})
+            (core instance $i (instantiate $m))
+            (func (export "run") (result u32) (canon lift (core func $i "run"))))"#
+    );
+    Component::from_bytes(wat::parse_str(text).unwrap())
+}
+
+/// Starts a component, calls its `run`, and tells what came of it.
+async fn run(engine: EngineBuilder, component: Component) -> (Host, Result<String, String>) {
+    let host = Host::builder(engine.build().unwrap()).build().unwrap();
+    let workload = Workload::new(name("w")).with_component(name("c"), component);
+    if let Err(refused) = host.workload_start(workload).await {
+        return (host, Err(refused.to_string()));
+    }
+    let came = host.call_wave("default/w", "c", "run()").await;
+    (host, came.map(|mut values| values.remove(0)).map_err(|error| error.to_string()))
+}
+
+const MEMORY64: &str = r#"(memory i64 1) (func (export "run") (result i32)
+    (i64.store (i64.const 8) (i64.const 7)) (i32.wrap_i64 (i64.load (i64.const 8))))"#;
+const THREADS: &str = r#"(memory 1 1 shared) (func (export "run") (result i32)
+    (drop (i32.atomic.rmw.add (i32.const 0) (i32.const 7))) (i32.atomic.load (i32.const 0)))"#;
+const TAIL_CALLS: &str = r#"(func $down (param i32) (result i32)
+    (if (result i32) (i32.eqz (local.get 0)) (then (i32.const 7))
+        (else (return_call $down (i32.sub (local.get 0) (i32.const 1))))))
+    (func (export "run") (result i32) (return_call $down (i32.const 1000000)))"#;
+const GC: &str = r#"(type $box (struct (field i32))) (func (export "run") (result i32)
+    (struct.get $box 0 (struct.new $box (i32.const 7))))"#;
+const EXCEPTIONS: &str = r#"(tag $t (param i32)) (func (export "run") (result i32)
+    (block $caught (result i32) (try_table (catch $t $caught) (throw $t (i32.const 7))) (i32.const 0)))"#;
+const SIMD: &str = r#"(func (export "run") (result i32)
+    (i32x4.extract_lane 0 (i32x4.add (i32x4.splat (i32.const 3)) (i32x4.splat (i32.const 4)))))"#;
+const RELAXED_SIMD: &str = r#"(func (export "run") (result i32)
+    (i8x16.extract_lane_u 0 (i8x16.relaxed_swizzle (i8x16.splat (i32.const 7)) (i8x16.splat (i32.const 0)))))"#;
+
+#[tokio::test]
+async fn a_feature_is_taken_or_refused() {
+    for (feature, module, default) in [
+        (Feature::Memory64, MEMORY64, true),
+        (Feature::Threads, THREADS, false),
+        (Feature::TailCalls, TAIL_CALLS, true),
+        (Feature::Gc, GC, true),
+        (Feature::Exceptions, EXCEPTIONS, true),
+        (Feature::Simd, SIMD, true),
+        (Feature::RelaxedSimd, RELAXED_SIMD, true),
+    ] {
+        let seven = Ok("7".to_owned());
+        let (_, came) = run(builder(), component(module)).await;
+        assert_eq!(came == seven, default, "{feature}: {came:?}");
+        assert_eq!(run(builder().feature(feature, true), component(module)).await.1, seven, "{feature}");
+        let mut off = builder().feature(feature, false);
+        if feature == Feature::Simd {
+            off = off.feature(Feature::RelaxedSimd, false);
+        }
+        let refused = run(off, component(module)).await.1.unwrap_err();
+        assert!(refused.contains("cannot compile"), "{feature}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_experimental_is_off() {
+    let text = r#"(component
+        (core module $libc (memory (export "memory") 1))
+        (core instance $libc (instantiate $libc))
+        (core func (canon error-context.new (memory (core memory $libc "memory")))))"#;
+    let start = async |on: bool| {
+        let host = Host::builder(builder().feature(Feature::ErrorContext, on).build().unwrap()).build().unwrap();
+        let component = Component::from_bytes(wat::parse_str(text).unwrap());
+        host.workload_start(Workload::new(name("w")).with_component(name("c"), component)).await
+    };
+    assert!(start(false).await.is_err());
+    start(true).await.unwrap();
+    assert_eq!("error-context".parse(), Ok(Feature::ErrorContext));
+    assert_eq!("component-threading".parse(), Ok(Feature::ComponentThreading));
+    assert!("sharks".parse::<Feature>().unwrap_err().to_string().contains("memory64, threads"));
+}
+
+/// A list that grows by a kibibyte at a time and is all in use.
+const HOARDER: &str = r#"(type $bytes (array (mut i8))) (type $list (struct (field (ref null $list)) (field (ref $bytes))))
+    (func (export "run") (result i32) (local $all (ref null $list)) (local $n i32)
+        (loop $more
+            (local.set $all (struct.new $list (local.get $all) (array.new_default $bytes (i32.const 1024))))
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $n) (i32.const 65536))))
+        (local.get $n))"#;
+
+#[tokio::test]
+async fn collected_objects_are_memory_too() {
+    let mut greedy = component(HOARDER);
+    assert_eq!(run(builder(), greedy.clone()).await.1, Ok("65536".to_owned()), "64 MiB are within the default");
+    greedy.limits.memory = Some(Bytes(8 << 20));
+    let (host, came) = run(builder(), greedy).await;
+    assert!(came.is_err(), "{came:?}");
+    let status = host.workload_status("default/w").await.unwrap();
+    assert!(status.refusals[&Limit::Memory] > 0, "{:?}", status.refusals);
+}
+
+const TRAPS: &str = r#"(memory 1) (global (mut i32) (i32.const 7)) (func $deep unreachable)
+    (func (export "run") (result i32) (i32.store (i32.const 8) (i32.const 42)) (call $deep) (i32.const 0))"#;
+
+#[tokio::test]
+async fn a_trap_leaves_a_core_dump_where_one_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let dumps = folder.path().join("dumps");
+    let (host, came) = run(builder().core_dumps(&dumps), component(TRAPS)).await;
+    assert!(came.is_err());
+    let written = || std::fs::read_dir(&dumps).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let files = written();
+    let [file] = files.as_slice() else { panic!("{files:?}") };
+    assert!(file.file_name().unwrap().to_str().unwrap().starts_with("default-w-c-"), "{file:?}");
+    let dump = std::fs::read(file).unwrap();
+    assert!(dump.starts_with(b"\0asm"));
+    for section in ["core", "coreinstances", "coremodules", "corestack"] {
+        assert!(dump.windows(section.len()).any(|bytes| bytes == section.as_bytes()), "{section}");
+    }
+    // A guest that traps all the time does not fill the disk.
+    for _ in 0..40 {
+        host.call_wave("default/w", "c", "run()").await.unwrap_err();
+    }
+    assert_eq!(written().len(), 32);
+}
