@@ -207,6 +207,8 @@ async fn attempt(attempt: &str) -> Outcome {
             "env" => Ok(format!("{:?}", environment::get_environment())),
             "args" => Ok(format!("{:?}", environment::get_arguments())),
             "folder" => Ok(format!("{:?}", host::initial_folder())),
+            // So that whoever tries it can change something before the next attempt.
+            "wait-input" => Ok(host::input().await),
             "volumes" => Ok(format!("{:?}", get_directories().iter().map(|(_, name)| name).collect::<Vec<_>>())),
             _ => attempt_files(attempt).await,
         };
@@ -215,7 +217,7 @@ async fn attempt(attempt: &str) -> Outcome {
         "tcp-connect" => host::tcp_connect(socket_address(with)?).await,
         "tcp-listen" => host::tcp_listen(Some(socket_address(with)?), with).await,
         "tcp-listen-unbound" => host::tcp_listen(None, with).await,
-        // As `tcp-listen` and `udp-bind`, for a second in which others may look whether it is there.
+        // As `tcp-listen` and `udp-bind`, until somebody comes or a line of input does. Says first that it is there.
         "tcp-hold" => host::tcp_hold(socket_address(with)?).await,
         "udp-hold" => host::udp_hold(socket_address(with)?).await,
         "udp-bind" => host::udp_bind(socket_address(with)?).await,

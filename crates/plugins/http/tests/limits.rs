@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use support::{PATIENCE, Served, get, guest, read};

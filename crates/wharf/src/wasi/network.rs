@@ -189,6 +189,7 @@ impl p2::Host for LookupOf<'_> {
         network: Resource<p2_network::Network>,
         name: String,
     ) -> Result<Resource<p2::ResolveAddressStream>, SocketError> {
+        let Some(name) = ascii(name) else { return Err(p2_network::ErrorCode::InvalidArgument.into()) };
         if !self.network.may_look_up(&name) {
             return Err(p2_network::ErrorCode::AccessDenied.into());
         }
@@ -227,8 +228,7 @@ impl<U: 'static> p3::HostWithStore<U> for HasLookup {
         name: String,
     ) -> wasmtime::Result<Result<Vec<p3_types::IpAddress>, p3::ErrorCode>> {
         let network = store.with(|mut access: Access<'_, U, Self>| access.get().network.clone());
-        let name = if name.is_ascii() { Ok(name) } else { idna::domain_to_ascii(&name) };
-        let Ok(name) = name else { return Ok(Err(p3::ErrorCode::InvalidArgument)) };
+        let Some(name) = ascii(name) else { return Ok(Err(p3::ErrorCode::InvalidArgument)) };
         if !network.may_look_up(&name) {
             return Ok(Err(p3::ErrorCode::AccessDenied));
         }
@@ -236,12 +236,19 @@ impl<U: 'static> p3::HostWithStore<U> for HasLookup {
         let found = match literal {
             Ok(address) => Ok(vec![address]),
             Err(_) if !is_host_name(&name) => return Ok(Err(p3::ErrorCode::InvalidArgument)),
-            Err(_) => tokio::net::lookup_host((name.as_str(), 0)).await.map(|all| all.map(|a| a.ip()).collect()),
+            Err(_) => tokio::net::lookup_host((name.as_str(), 0))
+                .await
+                .map(|all| all.map(|a| a.ip().to_canonical()).collect()),
         };
         let Ok(found) = found else { return Ok(Err(p3::ErrorCode::NameUnresolvable)) };
         found.iter().for_each(|address| network.resolved(&name, *address));
         Ok(Ok(found.into_iter().map(to_p3).collect()))
     }
+}
+
+/// A name as resolvers write it (RFC 5891): what is granted is compared with what is looked up.
+fn ascii(name: String) -> Option<String> {
+    if name.is_ascii() { Some(name) } else { idna::domain_to_ascii(&name).ok() }
 }
 
 /// Whether a text can be a host name at all (RFC 1123), before a resolver is asked.

@@ -30,6 +30,8 @@ struct Socket {
     v6: bool,
     bound: Option<Bound>,
     peer: Option<Peer>,
+    /// Whether the system knows whom a stream of datagrams is connected to; the engine refuses all others.
+    connected: bool,
     /// The addresses on the loopback, as the guest sees them.
     local: Option<SocketAddr>,
     remote: Option<SocketAddr>,
@@ -115,14 +117,15 @@ impl<'a> SocketsOf<'a> {
     /// Remembers who opened a socket.
     pub(super) fn opened(&mut self, rep: u32, v6: bool) {
         let Some(network) = self.opener.cloned() else { return };
-        self.held.0.insert(rep, Socket { network, v6, bound: None, peer: None, local: None, remote: None });
+        let socket = Socket { network, v6, bound: None, peer: None, connected: false, local: None, remote: None };
+        self.held.0.insert(rep, socket);
     }
 
-    /// Remembers a stream of a socket.
-    pub(super) fn opened_stream(&mut self, rep: u32, of: u32) {
+    /// Remembers a stream of a socket, and whether it is connected really.
+    pub(super) fn opened_stream(&mut self, rep: u32, of: u32, connected: bool) {
         let Some(Socket { network, v6, remote, .. }) = self.held.0.get(&of) else { return };
         let (network, v6, remote) = (network.clone(), *v6, *remote);
-        self.held.0.insert(rep, Socket { network, v6, bound: None, peer: None, local: None, remote });
+        self.held.0.insert(rep, Socket { network, v6, bound: None, peer: None, connected, local: None, remote });
     }
 
     /// Forgets a socket, before the engine closes it: its real port may be somebody else's right after.
@@ -255,6 +258,9 @@ impl<'a> SocketsOf<'a> {
 
     /// The real address for a datagram.
     pub(super) fn target(&self, rep: u32, named: Option<SocketAddr>) -> Result<Option<SocketAddr>, Refusal> {
+        if self.held.0.get(&rep).is_some_and(|socket| socket.connected) {
+            return Ok(named);
+        }
         let named = match (self.peer(rep), named) {
             (Some(peer), Some(named)) if peer != named => return Err(Refusal::NotConnectedTo),
             (Some(peer), _) => return self.real(Protocol::Udp, peer).map(Some),

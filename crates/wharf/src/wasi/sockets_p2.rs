@@ -228,8 +228,8 @@ impl HostUdpSocket for SocketsOf<'_> {
         let really = if peer.is_some() { None } else { remote };
         let (incoming, outgoing) = HostUdpSocket::stream(&mut self.inner, this, really).await?;
         self.set_peer(rep, peer);
-        self.opened_stream(incoming.rep(), rep);
-        self.opened_stream(outgoing.rep(), rep);
+        self.opened_stream(incoming.rep(), rep, really.is_some());
+        self.opened_stream(outgoing.rep(), rep, really.is_some());
         Ok((incoming, outgoing))
     }
 

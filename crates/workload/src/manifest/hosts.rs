@@ -127,7 +127,7 @@ impl HostRule {
 
     /// Whether the rule speaks of this name.
     pub fn names(&self, host: &str) -> bool {
-        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         match &self.host {
             HostPattern::Any => true,
             HostPattern::Name(name) => host == *name,

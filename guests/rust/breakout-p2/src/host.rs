@@ -156,30 +156,58 @@ pub async fn tcp_listen(address: Option<SocketAddr>, with: &str) -> Outcome {
     listening(address, with).map(|_| "listens".into())
 }
 
-fn a_second() {
-    wasip2::clocks::monotonic_clock::subscribe_duration(1_000_000_000).block();
+/// Waits for a line of input.
+pub async fn input() -> String {
+    let stdin = wasip2::cli::stdin::get_stdin();
+    loop {
+        match stdin.blocking_read(1) {
+            Ok(bytes) if bytes == b"\n" => return "a line came".into(),
+            Ok(_) => {}
+            Err(_) => return "the input ended".into(),
+        }
+    }
+}
+
+/// Asks each time that the socket may have something, until it has or a line of input comes.
+async fn until_input<T>(pollable: &Pollable, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    print("holds\n".into()).await;
+    let stdin = wasip2::cli::stdin::get_stdin();
+    let input = stdin.subscribe();
+    loop {
+        let ready = wasip2::io::poll::poll(&[pollable, &input]);
+        let answer = ask();
+        if answer.is_some() || ready.contains(&1) {
+            return answer;
+        }
+    }
 }
 
 pub async fn tcp_hold(address: SocketAddr) -> Outcome {
     let socket = listening(Some(address), "")?;
-    a_second();
-    Ok(match socket.accept() {
+    let pollable = socket.subscribe();
+    let accepted = until_input(&pollable, || match socket.accept() {
         Ok((accepted, from, to)) => {
             // The streams are the socket's children, so they go first.
             drop((from, to));
             drop(accepted);
-            "somebody connected".into()
+            Some("somebody connected".into())
         }
-        Err(ErrorCode::WouldBlock) => "nobody connected".into(),
-        Err(code) => format!("nobody connected: {}", code.name()),
-    })
+        Err(ErrorCode::WouldBlock) => None,
+        Err(code) => Some(format!("nobody connected: {}", code.name())),
+    });
+    Ok(accepted.await.unwrap_or_else(|| "nobody connected".into()))
 }
 
 pub async fn udp_hold(address: SocketAddr) -> Outcome {
     let socket = bound(address)?;
     let (from, _into) = named("connect", socket.stream(None))?;
-    a_second();
-    Ok(format!("received {} datagrams", named("receive", from.receive(10))?.len()))
+    let pollable = from.subscribe();
+    let received = until_input(&pollable, || match named("receive", from.receive(10)) {
+        Ok(datagrams) if datagrams.is_empty() => None,
+        Ok(datagrams) => Some(Ok(format!("received {} datagrams", datagrams.len()))),
+        Err(code) => Some(Err(code)),
+    });
+    received.await.unwrap_or_else(|| Ok("received 0 datagrams".into()))
 }
 
 fn bound(address: SocketAddr) -> Result<UdpSocket, String> {

@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::task::Poll;
 
-use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::filesystem::types::Descriptor;
 use wasip3::sockets::types::{
     ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress, TcpSocket, UdpSocket,
@@ -145,19 +144,31 @@ pub async fn tcp_listen(address: Option<SocketAddr>, with: &str) -> Outcome {
     listening(address, with).map(|_| "listens".into())
 }
 
-/// What comes of it, unless a second goes by first.
-async fn within_a_second<T>(future: impl Future<Output = T>) -> Option<T> {
-    let (mut future, mut end) = (pin!(future), pin!(wait_for(1_000_000_000)));
+/// Waits for a line of input.
+pub async fn input() -> String {
+    let (mut bytes, _done) = wasip3::cli::stdin::read_via_stream();
+    while let Some(byte) = bytes.next().await {
+        if byte == b'\n' {
+            return "a line came".into();
+        }
+    }
+    "the input ended".into()
+}
+
+/// What comes of it, unless a line of input comes first.
+async fn until_input<T>(future: impl Future<Output = T>) -> Option<T> {
+    print("holds\n".into()).await;
+    let (mut future, mut end) = (pin!(future), pin!(input()));
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
-        Poll::Pending => end.as_mut().poll(context).map(|()| None),
+        Poll::Pending => end.as_mut().poll(context).map(|_| None),
     })
     .await
 }
 
 pub async fn tcp_hold(address: SocketAddr) -> Outcome {
     let mut accepting = listening(Some(address), "")?;
-    Ok(match within_a_second(accepting.next()).await {
+    Ok(match until_input(accepting.next()).await {
         Some(Some(_)) => "somebody connected".into(),
         Some(None) => "it stopped".into(),
         None => "nobody connected".into(),
@@ -167,7 +178,7 @@ pub async fn tcp_hold(address: SocketAddr) -> Outcome {
 pub async fn udp_hold(address: SocketAddr) -> Outcome {
     let socket = named("create", UdpSocket::create(family(address)))?;
     named("bind", socket.bind(to_wasi(address)))?;
-    match within_a_second(socket.receive()).await {
+    match until_input(socket.receive()).await {
         Some(received) => named("receive", received).map(|_| "received 1 datagrams".into()),
         None => Ok("received 0 datagrams".into()),
     }

@@ -50,8 +50,11 @@ async fn body() -> Outcome {
     sent.await.good()
 }
 
+/// 100 bytes, of which so many are sent that no buffer holds them all.
+const LINE: &str = "a hundred bytes of text, of which there are so many that no buffer has room for them: they must flow";
+
 async fn body_large() -> Outcome {
-    let (request, sent) = post(Fields::new(), pieces(200_000, "some text "), no_trailers())?;
+    let (request, sent) = post(Fields::new(), pieces(20_000, LINE), no_trailers())?;
     let response = client::send(request).await.good()?;
     let (text, _) = read(response).await.good()?;
     same!(text.len(), 2_000_000);
