@@ -1,6 +1,6 @@
 //! What Wharf measures, and against whom. Figures are ratios within one run; docs/performance.md keeps them.
 //!
-//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams`
+//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | features`
 
 mod bodies;
 mod calls;
@@ -8,6 +8,7 @@ mod cold;
 mod dense;
 mod disk;
 mod fair;
+mod features;
 mod floor;
 mod fuse;
 mod inside;
@@ -37,8 +38,9 @@ fn main() -> ExitCode {
         ["disk"] => disk::run(),
         ["sockets"] => sockets::run(),
         ["streams"] => streams::run(),
+        ["features"] => features::run(),
         ["floor", address] => floor::run(address),
-        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams"
+        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | features"
             .into()),
     };
     match done {
