@@ -34,6 +34,7 @@ Exit codes: 0 it went well; 1 the component failed (or its own code, with `run`)
 3 manifest; 4 the workload cannot be resolved or loaded; 5 the component trapped; 6 the host.";
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Engine and log")]
 #[allow(clippy::struct_excessive_bools, reason = "flags of the command line")]
 pub(crate) struct EngineArgs {
     /// What is logged on standard error, such as `debug` or `wharf=debug,wharf::guest=off`.
@@ -42,13 +43,14 @@ pub(crate) struct EngineArgs {
     /// Write the log as lines of JSON.
     #[arg(long, global = true)]
     pub(crate) log_json: bool,
-    /// How many instances the pool has; 0 makes instances on demand.
-    #[arg(long, global = true, default_value_t = 1000, value_name = "COUNT")]
-    pub(crate) pool: u32,
+    /// How many instances the pool has, 1,000 unless this says otherwise; 0 makes instances on demand, as `run` does.
+    #[arg(long, global = true, value_name = "COUNT")]
+    pub(crate) pool: Option<u32>,
     /// Let the compiler inline calls between components.
     #[arg(long, global = true)]
     pub(crate) inlining: bool,
-    /// Let components use a newer part of WebAssembly, or not with `=off`; docs/engine.md says what there is and what it costs.
+    /// Let components use a newer part of WebAssembly, or not with `=off`: memory64, threads, tail-calls, gc, exceptions, simd,
+    /// relaxed-simd, component-threading, error-context. docs/engine.md says what each costs.
     #[arg(long, global = true, value_name = "FEATURE[=on|off]")]
     pub(crate) wasm: Vec<String>,
     /// Tell Linux perf what compiled code is whose.
@@ -57,7 +59,7 @@ pub(crate) struct EngineArgs {
     /// Compile components so that a native debugger can step through them.
     #[arg(long, global = true)]
     pub(crate) debug_info: bool,
-    /// Write a core dump of a guest that traps into this folder.
+    /// Write a core dump of a guest that traps into this folder, which is made if it is not there.
     #[arg(long, global = true, value_name = "FOLDER")]
     pub(crate) core_dumps: Option<PathBuf>,
     /// The folder of compiled code; by default `wharf/compiled` in the user's cache folder.

@@ -14,7 +14,8 @@ use crate::error::{Failure, HOST};
 
 /// An engine with the settings of the command line.
 fn engine(args: &EngineArgs) -> Result<Engine, Failure> {
-    let mut builder = Engine::builder().pooling(args.pool > 0).instances(args.pool).inlining(args.inlining);
+    let pool = args.pool.unwrap_or(1000);
+    let mut builder = Engine::builder().pooling(pool > 0).instances(pool).inlining(args.inlining);
     for setting in &args.wasm {
         let (name, on) = match setting.split_once('=') {
             None | Some((_, "on")) => (setting.split('=').next().unwrap_or_default(), true),
@@ -75,7 +76,7 @@ pub(crate) fn build(builder: HostBuilder) -> Result<Host, Failure> {
 
 /// A host that resolves and fuses, and never makes an instance.
 pub(crate) fn planner(args: &EngineArgs) -> Result<Host, Failure> {
-    let args = EngineArgs { pool: 0, no_cache: true, ..args.clone() };
+    let args = EngineArgs { pool: Some(0), no_cache: true, ..args.clone() };
     build(builder(&args, Stdio::Null)?)
 }
 

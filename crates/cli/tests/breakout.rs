@@ -14,6 +14,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Instant;
 
+use support::names::Names;
 use support::{PATIENCE, guest, stderr, stdout, wharf};
 
 const GENERATIONS: [&str; 2] = ["p2", "p3"];
@@ -227,45 +228,6 @@ fn no_file_outside_of_the_volumes_is_read_or_changed() {
 }
 
 // The network.
-
-/// A machine's names, as `wharf` is made to see them: a hosts file of its own, and no other source of names.
-struct Names(tempfile::TempDir);
-
-impl Names {
-    fn new(hosts: &str) -> Self {
-        let unshare = Command::new("unshare").args(["--mount", "true"]).output();
-        let privileged = unshare.as_ref().is_ok_and(|output| output.status.success());
-        assert!(privileged, "this test has to run as root, with unshare(1) to give it an /etc/hosts: {unshare:?}");
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("nsswitch.conf"), "hosts: files\n").unwrap();
-        let names = Self(folder);
-        names.change(hosts);
-        names
-    }
-
-    /// In place: what is mounted is this very file.
-    fn change(&self, hosts: &str) {
-        std::fs::write(self.0.path().join("hosts"), hosts).unwrap();
-    }
-
-    /// The program, in a mount namespace of its own.
-    fn wharf(&self) -> Command {
-        let wharf = wharf();
-        let mut command = Command::new("unshare");
-        let script = r#"for file in hosts nsswitch.conf; do
-                [ ! -e "/etc/$file" ] || mount --bind "$0/$file" "/etc/$file" || exit 99
-            done
-            exec "$@""#;
-        command.args(["--mount", "sh", "-c", script]).arg(self.0.path()).arg(wharf.get_program()).stdin(Stdio::null());
-        for (name, value) in wharf.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command
-    }
-}
 
 /// Sockets of the machine that are none of a guest's business: all on one port, but for one.
 struct Machine {

@@ -197,3 +197,52 @@ fn a_taken_address_is_said() {
     assert_eq!(refused.status.code(), Some(6));
     assert!(stderr(&refused).contains("--listen"), "{}", stderr(&refused));
 }
+
+/// A program of WASI 0.1, from its text.
+fn program(folder: &std::path::Path, name: &str, body: &str) -> std::path::PathBuf {
+    let text = format!(
+        r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (memory (export "memory") 1) (func (export "_start") {body}))"#
+    );
+    let file = folder.join(name);
+    std::fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
+    file
+}
+
+#[test]
+fn a_program_of_wasi_0_1_has_its_own_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    for (code, exit) in [(0, 0), (3, 3), (125, 125), (200, 200), (255, 255)] {
+        let file = program(folder.path(), "exit.wasm", &format!("(call $exit (i32.const {code}))"));
+        let output = run(&["run", file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(exit), "{}", stderr(&output));
+    }
+    let file = program(folder.path(), "trap.wasm", "unreachable");
+    let output = run(&["run", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(stderr(&output).contains("it trapped: wasm trap: wasm `unreachable` instruction executed"));
+}
+
+#[test]
+fn what_run_is_told_to_limit_is_limited() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = program(folder.path(), "spin.wasm", "(loop $ever (br $ever))");
+    for limit in ["time=200ms", "cpu=200ms"] {
+        let output = run(&["run", "--limit", limit, file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(5), "{limit}");
+        let said = stderr(&output);
+        assert!(said.contains(&limit[..limit.find('=').unwrap()]) && said.contains("200ms"), "{said}");
+    }
+}
+
+#[test]
+fn a_core_module_is_inspected_as_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = program(folder.path(), "tool.wasm", "");
+    let output = run(&["inspect", "--format", "json", file.to_str().unwrap()]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["kind"], "core module of WASI 0.1, as a component");
+    let bytes = std::fs::read(&file).unwrap();
+    assert_eq!(told["bytes"], bytes.len());
+    assert_eq!(told["digest"], wharf::workload::manifest::Digest::of(&bytes).to_string());
+}

@@ -321,3 +321,21 @@ async fn running_out_of_file_descriptors_does_not_end_the_server() {
     drop(held);
     assert_eq!(server.get("/").await.status(), StatusCode::OK);
 }
+
+#[test]
+fn what_is_no_request_is_answered_as_such() {
+    let server = Server::serve("hello-p3", &[]);
+    let ask = |head: &[u8]| {
+        let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
+        stream.write_all(head).unwrap();
+        stream.write_all(b"connection: close\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(ask(b"GET / HTTP/1.1\r\nhost: a\r\n"), "HTTP/1.1 200 OK");
+    assert_eq!(ask(b"GET / HTTP/1.1\r\n"), "HTTP/1.1 400 Bad Request");
+    assert_eq!(ask(b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n"), "HTTP/1.1 400 Bad Request");
+    // What a guest would be shown without its first characters, so that routes say one thing and guests see another.
+    assert_eq!(ask(b"GET /\xf4\x8f\xbf\xbf/hello HTTP/1.1\r\nhost: a\r\n"), "HTTP/1.1 400 Bad Request");
+}

@@ -1,6 +1,9 @@
 //! Core dumps of guests that trapped, in a folder that somebody asked for.
 
-use std::path::PathBuf;
+use std::fs::{DirBuilder, File};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,7 +28,9 @@ impl Dumps {
 
     /// Writes the dump that an error brings along, if it does.
     pub(crate) fn keep(&self, store: &mut Store<Ctx>, error: &wasmtime::Error) {
-        let Some(dump) = error.downcast_ref::<WasmCoreDump>().filter(|_| !error.is::<I32Exit>()) else { return };
+        // A guest that exits, or is ended by a limit, did not trap.
+        let ended = error.is::<I32Exit>() || store.data().meter().is_some_and(|meter| meter.ended().is_some());
+        let Some(dump) = error.downcast_ref::<WasmCoreDump>().filter(|_| !ended) else { return };
         let number = self.written.fetch_add(1, Ordering::Relaxed);
         if number >= MOST {
             return;
@@ -36,12 +41,20 @@ impl Dumps {
         let name = format!("{}-{entry}-{at}-{number}.coredump", workload.replace('/', "-"));
         let bytes = dump.serialize(store, entry.as_str());
         let path = self.folder.join(name);
-        match std::fs::create_dir_all(&self.folder).and_then(|()| std::fs::write(&path, bytes)) {
+        match self.write(&path, &bytes) {
             Ok(()) => tracing::info!(%workload, component = %entry, file = %path.display(), "a core dump was written"),
-            Err(error) => tracing::warn!(%workload, component = %entry, %error, "a core dump could not be written"),
+            Err(error) => {
+                tracing::warn!(%workload, component = %entry, file = %path.display(), %error, "a core dump could not be written");
+            }
         }
         if number + 1 == MOST {
             tracing::warn!("these were {MOST} core dumps; no more are written until the program starts again");
         }
+    }
+
+    /// For its owner alone: what is in a guest's memory may be secret.
+    fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
     }
 }

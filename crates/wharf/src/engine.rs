@@ -22,6 +22,9 @@ const KEEP_MEMORY: usize = 2 * 1024 * 1024;
 const KEEP_TABLE: usize = 64 * 1024;
 const KEEP_STACK: usize = 64 * 1024;
 
+/// How many memories, and how many tables, one core module of a pooled instance can have.
+const MOST_PER_MODULE: u32 = 16;
+
 /// A wasmtime engine set up for hosting, with its compiler and the cache of what it compiled. Cheap to clone; clones
 /// share everything.
 #[derive(Clone)]
@@ -174,12 +177,14 @@ impl EngineBuilder {
             match wasmtime::Engine::new(&self.config(true)) {
                 Ok(engine) => (engine, true),
                 Err(error) => {
+                    // Settings that do not go together fail without a pool, too.
+                    let engine = wasmtime::Engine::new(&self.config(false)).map_err(EngineError)?;
                     tracing::warn!(
                         error = format!("{error:#}"),
                         "no address space for a pool of {} instances; making instances on demand, which is slower",
                         self.instances
                     );
-                    (wasmtime::Engine::new(&self.config(false)).map_err(EngineError)?, false)
+                    (engine, false)
                 }
             }
         } else {
@@ -197,7 +202,10 @@ impl EngineBuilder {
         config.wasm_component_model_async(true);
         config.wasm_component_model_map(true);
         config.wasm_component_model_implements(true);
+        let simd = self.features.get(&Feature::Simd).copied().unwrap_or(true);
         for (feature, _, default) in Feature::ALL {
+            // Relaxed vectors are vectors.
+            let default = default && (feature != Feature::RelaxedSimd || simd);
             feature.set(&mut config, self.features.get(&feature).copied().unwrap_or(default));
         }
         config.profiler(match self.profiling {
@@ -223,6 +231,8 @@ impl EngineBuilder {
                 .max_core_instances_per_component(self.instances)
                 .max_memories_per_component(self.instances)
                 .max_tables_per_component(self.instances)
+                .max_memories_per_module(MOST_PER_MODULE)
+                .max_tables_per_module(MOST_PER_MODULE)
                 .max_component_instance_size(16 * 1024 * 1024)
                 .max_core_instance_size(16 * 1024 * 1024)
                 .max_memory_size(self.max_memory)

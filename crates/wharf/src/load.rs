@@ -91,10 +91,10 @@ impl LoadError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Read { .. } => "a relative path starts at the manifest's folder; is the component built?",
+            Self::Read { .. } => "is the component built? (a relative path in a manifest starts at its folder)",
             Self::Digest { .. } => "correct the `digest` if the new bytes are meant",
             Self::Component { .. } | Self::Module { .. } => {
-                "point `source` at a WebAssembly component, or at a core module that was made for WASI 0.1"
+                "give a WebAssembly component, or a core module that was made for WASI 0.1"
             }
             Self::Unsupported { .. } => "give a path to a file",
         }

@@ -29,6 +29,22 @@ pub(crate) fn this_thread_is_aside() {
     ASIDE.set(true);
 }
 
+/// The reason of a trap first, and then where: the engine tells them the other way around, and what is dumped with them.
+fn told(error: &wasmtime::Error) -> String {
+    let all: Vec<_> = error.chain().map(ToString::to_string).collect();
+    let is_where = |text: &&String| text.starts_with(BACKTRACE);
+    let is_why = |text: &&String| !text.starts_with(BACKTRACE) && !text.starts_with("wasm coredump generated");
+    let mut told = all.iter().filter(is_why).cloned().collect::<Vec<_>>().join(": ");
+    if let Some(frames) = all.iter().find(is_where) {
+        told.push('\n');
+        // How the engine's own program is told to say more.
+        told.push_str(frames.split("\nnote: ").next().unwrap_or(frames).trim_end());
+    }
+    told
+}
+
+const BACKTRACE: &str = "error while executing at wasm backtrace:";
+
 /// The CPU time of this thread, or on the threads that nothing goes before, and where looking must be cheap, the clock's.
 fn now() -> u64 {
     use std::sync::OnceLock;
@@ -47,7 +63,7 @@ fn now() -> u64 {
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
     /// The component trapped.
-    #[error("it trapped: {0:#}")]
+    #[error("it trapped: {}", told(.0))]
     Trap(wasmtime::Error),
     /// It took longer than its limit `time`.
     #[error("it took longer than its `time`, {}", humantime::format_duration(*.0))]

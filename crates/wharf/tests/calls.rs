@@ -236,3 +236,12 @@ async fn maps_pass_through_plugins() {
     assert_eq!(call("fixture:maps/merging#merged()").await, ["\"a=1 b=3 c=4\""]);
     assert_eq!(call("fixture:maps/merging#count(1000)").await, ["1500"]);
 }
+
+#[tokio::test]
+async fn text_that_is_nested_without_end_is_refused() {
+    let host = run(&["map-maker"]).await;
+    for open in ["[", "(", "some(", "{a: "] {
+        let text = format!("{MERGE}({})", open.repeat(100_000));
+        assert!(host.call_wave("default/w", "map-maker", &text).await.is_err());
+    }
+}

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use wharf::workload::manifest::{Bytes, Component};
 use wharf::workload::{Name, Workload};
 use wharf::{Engine, EngineBuilder, Feature, Host, HostApi as _, Limit};
@@ -68,11 +70,7 @@ async fn a_feature_is_taken_or_refused() {
         let (_, came) = run(builder(), component(module)).await;
         assert_eq!(came == seven, default, "{feature}: {came:?}");
         assert_eq!(run(builder().feature(feature, true), component(module)).await.1, seven, "{feature}");
-        let mut off = builder().feature(feature, false);
-        if feature == Feature::Simd {
-            off = off.feature(Feature::RelaxedSimd, false);
-        }
-        let refused = run(off, component(module)).await.1.unwrap_err();
+        let refused = run(builder().feature(feature, false), component(module)).await.1.unwrap_err();
         assert!(refused.contains("cannot compile"), "{feature}: {refused}");
     }
 }
@@ -93,6 +91,15 @@ async fn what_is_experimental_is_off() {
     assert_eq!("error-context".parse(), Ok(Feature::ErrorContext));
     assert_eq!("component-threading".parse(), Ok(Feature::ComponentThreading));
     assert!("sharks".parse::<Feature>().unwrap_err().to_string().contains("memory64, threads"));
+}
+
+const TWO_MEMORIES: &str = r#"(memory $a 1) (memory $b 1) (func (export "run") (result i32)
+    (i32.store $b (i32.const 0) (i32.const 7)) (i32.load $b (i32.const 0)))"#;
+
+#[tokio::test]
+async fn several_memories_come_from_the_pool_too() {
+    let pooled = Engine::builder().instances(32);
+    assert_eq!(run(pooled, component(TWO_MEMORIES)).await.1, Ok("7".to_owned()));
 }
 
 /// A list that grows by a kibibyte at a time and is all in use.
@@ -133,6 +140,14 @@ async fn a_trap_leaves_a_core_dump_where_one_is_wanted() {
     for section in ["core", "coreinstances", "coremodules", "corestack"] {
         assert!(dump.windows(section.len()).any(|bytes| bytes == section.as_bytes()), "{section}");
     }
+    // What a guest held is for nobody else.
+    assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::metadata(&dumps).unwrap().permissions().mode() & 0o777, 0o700);
+    // The reason comes first, then where.
+    let came = came.unwrap_err();
+    let (reason, frames) = came.split_once('\n').unwrap();
+    assert!(reason.ends_with("it trapped: wasm trap: wasm `unreachable` instruction executed"), "{came}");
+    assert!(frames.starts_with("error while executing at wasm backtrace:"), "{came}");
     // A guest that traps all the time does not fill the disk.
     for _ in 0..40 {
         host.call_wave("default/w", "c", "run()").await.unwrap_err();

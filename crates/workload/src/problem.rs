@@ -307,6 +307,11 @@ impl Problem {
             Self::LinkUnknownExport { .. } => "link to a component that exports it".into(),
             Self::LinkToItself { .. } => "link it to another component, or take the link away".into(),
             Self::LinkTwice { .. } => "keep one of them".into(),
+            Self::TriggerWithoutExport { exports, .. }
+                if exports.iter().any(|name| name.starts_with("wasi:cli/run")) =>
+            {
+                "it is a command: run it with `wharf run`, as `[[triggers.command]]` or as a `service`".into()
+            }
             Self::TriggerWithoutExport { wanted, .. } => {
                 format!("point the trigger at a component that exports {wanted}")
             }

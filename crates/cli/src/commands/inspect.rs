@@ -14,6 +14,7 @@ use crate::output::{self, BAD, BOLD, DIM, GOOD};
 
 #[derive(Serialize)]
 struct Inspected {
+    kind: &'static str,
     bytes: usize,
     digest: String,
     imports: Vec<Import>,
@@ -40,9 +41,14 @@ pub(crate) fn inspect(engine: &EngineArgs, args: &Inspect) -> Result<ExitCode, F
         return Err(Failure { code: UNRESOLVED, text });
     }
     let (ty, bytes) = (&plan.loaded.types[&name], &plan.loaded.bytes[&name]);
+    // Of a core module what is in the file: what it is as a component nobody has to name.
+    let unreadable = |error| Failure::new(UNRESOLVED, format!("{} cannot be read: {error}", args.component.display()));
+    let file = std::fs::read(&args.component).map_err(unreadable)?;
+    let adapted = file.len() != bytes.len();
     let inspected = Inspected {
-        bytes: bytes.len(),
-        digest: wharf::workload::manifest::Digest::of(bytes).to_string(),
+        kind: if adapted { "core module of WASI 0.1, as a component" } else { "component" },
+        bytes: file.len(),
+        digest: wharf::workload::manifest::Digest::of(&file).to_string(),
         imports: ty.imports().iter().map(|import| satisfied(import, host.interfaces())).collect(),
         exports: ty.exports().iter().map(|export| export.name.clone()).collect(),
         producers: producers(bytes),
@@ -94,6 +100,7 @@ fn wit(bytes: &[u8]) -> Option<String> {
 
 fn text(inspected: &Inspected) {
     anstream::println!("{BOLD}{}{BOLD:#}  {}", output::bytes(inspected.bytes as u64), inspected.digest);
+    anstream::println!("{}", inspected.kind);
     anstream::println!("{BOLD}imports{BOLD:#}");
     for Import { name, satisfied_by, grant } in &inspected.imports {
         match satisfied_by {

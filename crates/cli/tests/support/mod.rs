@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod echo;
+pub mod names;
 pub mod postgres;
 
 use std::io::{BufRead as _, BufReader};

@@ -95,8 +95,13 @@ pub(crate) fn link_outgoing(link: &mut Link<'_>, get: Getter<Http>) -> wasmtime:
 }
 
 /// Stands at the head of a path that a guest set as a relative one: the type of paths has no room for those. No text is
-/// written with this character (Unicode, "Noncharacters").
+/// written with this character (Unicode, "Noncharacters"), and no client is let in that sends it.
 const RELATIVE: &str = "/\u{10ffff}";
+
+/// Whether a path, as a client sent it, would be taken for a relative one that a guest set.
+pub(crate) fn is_marked(path: &str) -> bool {
+    path.starts_with(RELATIVE)
+}
 
 /// The path that a request is sent with: a relative one goes below `/`, never into the host's name.
 fn absolute(path: Option<&PathAndQuery>) -> Result<PathAndQuery, ErrorCode> {

@@ -86,7 +86,7 @@ impl Hooks {
         let mut rules = self.hosts.iter().filter(|rule| rule.allows_name(protocol, host, port)).peekable();
         if rules.peek().is_some() {
             let wild = rules.all(|rule| matches!(rule.host, HostPattern::Suffix(_)));
-            return Ok(wild.then(|| Wild { host: host.to_owned(), port, hosts: self.hosts.clone() }));
+            return Ok(wild.then(|| Wild { protocol, host: host.to_owned(), port, hosts: self.hosts.clone() }));
         }
         tracing::debug!(host, port, "request refused: no entry of `hosts` allows it");
         Err(Error::HttpRequestDenied)
@@ -95,6 +95,7 @@ impl Hooks {
 
 /// A host that nothing but wildcards allow.
 struct Wild {
+    protocol: Protocol,
     host: String,
     port: u16,
     hosts: Arc<[HostRule]>,
@@ -103,9 +104,10 @@ struct Wild {
 impl Wild {
     /// Refuses a host that leads where wildcards may not. It is looked up once more to connect, and could lead elsewhere then.
     async fn check(self) -> Result<(), Error> {
-        let Self { host, port, hosts } = self;
+        let Self { protocol, host, port, hosts } = self;
         let mut found = tokio::net::lookup_host((host.as_str(), port)).await.map_err(Error::Connect)?;
-        let may = |address| hosts.iter().any(|rule| rule.names(&host) && rule.may_lead_to(address));
+        let may =
+            |address| hosts.iter().any(|rule| rule.allows_name(protocol, &host, port) && rule.may_lead_to(address));
         if found.all(|address| may(address.ip())) { Ok(()) } else { Err(Error::DestinationIpProhibited) }
     }
 }

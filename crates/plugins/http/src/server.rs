@@ -23,6 +23,7 @@ use wharf::workload::Name;
 use wharf::{Trigger, TriggerError};
 
 use crate::body::ResponseBody;
+use crate::client;
 use crate::guest::{Guest, later, plain};
 use crate::prompt::Prompt;
 use crate::routes::Routes;
@@ -236,6 +237,9 @@ async fn answer(server: &Inner, request: Request<Incoming>, tls: bool) -> Respon
     };
     if request.headers().get_all(http::header::HOST).iter().nth(1).is_some() {
         return plain(StatusCode::BAD_REQUEST, "a request has one Host header\n");
+    }
+    if client::is_marked(request.uri().path()) {
+        return plain(StatusCode::BAD_REQUEST, "the path has a character in it that nobody writes\n");
     }
     let find = || server.routes.load().find(Some(host_of(authority)), request.uri().path()).cloned();
     let mut found = find();

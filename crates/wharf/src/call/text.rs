@@ -1,6 +1,7 @@
 //! WAVE text ⇄ values, with maps, which WAVE has no way to write yet: they are lists of pairs, as the component model passes
 //! them (`[("a", 1), ("b", 2)]`).
 
+use wasmtime::component::types::{Field, Record, Variant};
 use wasmtime::component::wasm_wave::ast::Node;
 use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::wasm_wave::wasm::DisplayType;
@@ -49,6 +50,12 @@ fn read(node: &Node, ty: &Type, text: &str) -> Result<Val> {
                 .map(|pair| entry(pair, &map.key(), &map.value(), text))
                 .collect::<Result<_>>()?,
         ),
+        Type::FixedLengthList(list) => {
+            let ty = list.ty();
+            Val::FixedLengthList(
+                node.as_list().map_err(told)?.map(|item| read(item, &ty, text)).collect::<Result<_>>()?,
+            )
+        }
         Type::List(list) => {
             let ty = list.ty();
             Val::List(node.as_list().map_err(told)?.map(|item| read(item, &ty, text)).collect::<Result<_>>()?)
@@ -63,33 +70,17 @@ fn read(node: &Node, ty: &Type, text: &str) -> Result<Val> {
             }
             Val::Tuple(nodes.zip(types).map(|(item, ty)| read(item, &ty, text)).collect::<Result<_>>()?)
         }
-        Type::Record(record) => {
-            let given: Vec<_> = node.as_record(text).map_err(told)?.collect();
-            let field = |field: wasmtime::component::types::Field<'_>| {
-                let found = given.iter().find(|(name, _)| *name == field.name);
-                let value = match (found, &field.ty) {
-                    (Some((_, node)), ty) => read(node, ty, text)?,
-                    (None, Type::Option(_)) => Val::Option(None),
-                    (None, _) => return Err(format!("the field `{}` is missing", field.name)),
-                };
-                Ok((field.name.to_owned(), value))
-            };
-            Val::Record(record.fields().map(field).collect::<Result<_>>()?)
-        }
+        Type::Record(record) => Val::Record(fields(node, record, text)?),
         Type::Variant(variant) => {
-            let (name, payload) = node.as_variant(text).map_err(told)?;
-            let case =
-                variant.cases().find(|case| case.name == name).ok_or_else(|| format!("there is no case `{name}`"))?;
-            let payload = match (payload, case.ty) {
-                (Some(node), Some(ty)) => Some(boxed(node, &ty)?),
-                (None, None) => None,
-                _ => return Err(format!("the case `{name}` has another payload")),
-            };
-            Val::Variant(name.to_owned(), payload)
+            let (name, payload) = case(node, variant, text)?;
+            Val::Variant(name, payload)
         }
         Type::Result(result) => {
-            let side =
-                |node: Option<&Node>, ty: Option<Type>| node.zip(ty).map(|(node, ty)| boxed(node, &ty)).transpose();
+            let side = |node: Option<&Node>, ty: Option<Type>| match (node, ty) {
+                (Some(node), Some(ty)) => boxed(node, &ty).map(Some),
+                (None, None) => Ok(None),
+                _ => Err("this result has another payload".to_owned()),
+            };
             Val::Result(match node.as_result().map_err(told)? {
                 Ok(node) => Ok(side(node, result.ok())?),
                 Err(node) => Err(side(node, result.err())?),
@@ -97,6 +88,31 @@ fn read(node: &Node, ty: &Type, text: &str) -> Result<Val> {
         }
         other => return Err(format!("{} cannot be written in WAVE", super::kind(other))),
     })
+}
+
+fn fields(node: &Node, record: &Record, text: &str) -> Result<Vec<(String, Val)>> {
+    let given: Vec<_> = node.as_record(text).map_err(|error| error.to_string())?.collect();
+    let field = |field: Field<'_>| {
+        let found = given.iter().find(|(name, _)| *name == field.name);
+        let value = match (found, &field.ty) {
+            (Some((_, node)), ty) => read(node, ty, text)?,
+            (None, Type::Option(_)) => Val::Option(None),
+            (None, _) => return Err(format!("the field `{}` is missing", field.name)),
+        };
+        Ok((field.name.to_owned(), value))
+    };
+    record.fields().map(field).collect()
+}
+
+fn case(node: &Node, variant: &Variant, text: &str) -> Result<(String, Option<Box<Val>>)> {
+    let (name, payload) = node.as_variant(text).map_err(|error| error.to_string())?;
+    let case = variant.cases().find(|case| case.name == name).ok_or_else(|| format!("there is no case `{name}`"))?;
+    let payload = match (payload, case.ty) {
+        (Some(node), Some(ty)) => Some(Box::new(read(node, &ty, text)?)),
+        (None, None) => None,
+        _ => return Err(format!("the case `{name}` has another payload")),
+    };
+    Ok((name.to_owned(), payload))
 }
 
 fn entry(pair: &Node, key: &Type, value: &Type, text: &str) -> Result<(Val, Val)> {
@@ -109,6 +125,9 @@ fn entry(pair: &Node, key: &Type, value: &Type, text: &str) -> Result<(Val, Val)
 
 /// A value as text.
 pub(super) fn write(value: &Val) -> Result<String> {
+    if !holds_map(value) {
+        return value.to_wave().map_err(|error| format!("{error:#}"));
+    }
     let list = |values: &[Val]| values.iter().map(write).collect::<Result<Vec<_>>>().map(|all| all.join(", "));
     let wrapped = |name: &str, value: &Val| write(value).map(|text| format!("{name}({text})"));
     Ok(match value {
@@ -118,16 +137,36 @@ pub(super) fn write(value: &Val) -> Result<String> {
         }
         Val::List(values) | Val::FixedLengthList(values) => format!("[{}]", list(values)?),
         Val::Tuple(values) => format!("({})", list(values)?),
-        Val::Record(fields) if !fields.is_empty() => {
-            let fields = fields.iter().map(|(name, value)| Ok(format!("{name}: {}", write(value)?)));
+        Val::Record(fields) => {
+            // WAVE leaves out what is none.
+            let given = fields.iter().filter(|(_, value)| !matches!(value, Val::Option(None)));
+            let fields = given.map(|(name, value)| Ok(format!("{name}: {}", write(value)?)));
             format!("{{{}}}", fields.collect::<Result<Vec<_>>>()?.join(", "))
         }
         Val::Option(Some(value)) => wrapped("some", value)?,
+        // A name that means something else otherwise is written so.
+        Val::Variant(name, Some(value)) if KEYWORDS.contains(&&**name) => wrapped(&format!("%{name}"), value)?,
         Val::Variant(name, Some(value)) => wrapped(name, value)?,
         Val::Result(Ok(Some(value))) => wrapped("ok", value)?,
         Val::Result(Err(Some(value))) => wrapped("err", value)?,
         plain => plain.to_wave().map_err(|error| format!("{error:#}"))?,
     })
+}
+
+/// WAVE's keywords.
+const KEYWORDS: [&str; 8] = ["true", "false", "some", "none", "ok", "err", "inf", "nan"];
+
+/// Whether there is a map in a value.
+fn holds_map(value: &Val) -> bool {
+    match value {
+        Val::Map(_) => true,
+        Val::List(values) | Val::FixedLengthList(values) | Val::Tuple(values) => values.iter().any(holds_map),
+        Val::Record(fields) => fields.iter().any(|(_, value)| holds_map(value)),
+        Val::Option(Some(value)) | Val::Variant(_, Some(value)) | Val::Result(Ok(Some(value)) | Err(Some(value))) => {
+            holds_map(value)
+        }
+        _ => false,
+    }
 }
 
 /// A type as text.

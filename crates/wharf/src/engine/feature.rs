@@ -20,7 +20,7 @@ pub enum Feature {
     Gc,
     /// Exceptions. On; they need [`Gc`](Self::Gc).
     Exceptions,
-    /// Vectors of 128 bits. On.
+    /// Vectors of 128 bits. On; without them [`RelaxedSimd`](Self::RelaxedSimd) is off, too.
     Simd,
     /// Vectors whose results may differ from one kind of processor to another. On.
     RelaxedSimd,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use wasmtime::component::ResourceTableError;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre as P2;
 use wasmtime_wasi::p3::bindings::CommandPre as P3;
@@ -10,6 +11,7 @@ use workload::manifest::Limits;
 
 use super::Running;
 use crate::call::CallError;
+use crate::limits::Limit;
 use crate::meter::Ended;
 use crate::plugin::{Trigger, TriggerError};
 use crate::pool::Entry;
@@ -40,6 +42,9 @@ pub(super) async fn run_uncounted(entry: &Arc<Entry>, declared: &Limits) -> Resu
             let instance = pre.instantiate_async(&mut store).await?;
             let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
             let ran = start.call_async(&mut store, ()).await;
+            if ran.as_ref().is_err_and(|error| error.chain().any(is_full)) {
+                store.data().guard().refuse(Limit::Files);
+            }
             Ok(Ok(this.dumped(&mut store, ran)?))
         })
     } else if let Ok(pre) = P3::new(entry.pre().clone()) {
@@ -71,6 +76,11 @@ pub(super) async fn run_uncounted(entry: &Arc<Entry>, declared: &Limits) -> Resu
         },
         Err(error) => Err(ended(error)),
     }
+}
+
+/// Whether there was no room for a handle, which for a program is a file.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(ResourceTableError::Full))
 }
 
 const RUN: &str = "wasi:cli/run#run";

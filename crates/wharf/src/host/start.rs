@@ -131,7 +131,9 @@ pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Runni
             compiled,
             kept: Kept::default(),
         });
-        entry.refill();
+        if entry.program.is_none() {
+            entry.refill();
+        }
         entries.insert(name, entry);
     }
     let Prepared { workload, warnings, volumes, .. } = prepared;

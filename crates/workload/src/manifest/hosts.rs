@@ -115,8 +115,8 @@ impl HostRule {
     }
 
     /// Whether a name that the rule speaks of may lead to this address. Who wrote a name meant it wherever it leads; what is
-    /// below a wildcard is named by others, and never leads to the host itself, its links (where clouds keep their secrets) or
-    /// nowhere.
+    /// below a wildcard is named by others, and never leads to loopback, link-local (where clouds keep their secrets) or
+    /// unspecified addresses.
     pub fn may_lead_to(&self, address: IpAddr) -> bool {
         let near = match address.to_canonical() {
             IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
