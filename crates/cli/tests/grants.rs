@@ -5,11 +5,13 @@
 mod support;
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use support::{Server, guest, manifest, text};
+use support::names::Names;
+use support::{Server, guest, manifest, text, wharf};
 
 /// A workload of two: `front` answers, and asks `inspector`.
 struct Pair {
@@ -19,6 +21,11 @@ struct Pair {
 
 impl Pair {
     fn up(generation: &str, front: &str, inspector: &str) -> Self {
+        Self::by(wharf(), generation, front, inspector)
+    }
+
+    /// With this program.
+    fn by(mut wharf: Command, generation: &str, front: &str, inspector: &str) -> Self {
         let guests = if generation == "p2" { ["front-p2", "inspector-p2"] } else { ["front-p3", "inspector-p3"] };
         let folder = manifest(&format!(
             r#"
@@ -45,7 +52,8 @@ impl Pair {
             std::fs::create_dir(folder.path().join(name)).unwrap();
             std::fs::write(folder.path().join(name).join("who"), name).unwrap();
         }
-        Self { server: Server::up(folder.path()), folder }
+        wharf.arg("up").arg(folder.path()).args(["--listen", "127.0.0.1:0"]);
+        Self { server: Server::start(wharf), folder }
     }
 
     /// What one of the two answers: `/mine` is the front's, `/theirs` the inspector's.
@@ -225,4 +233,27 @@ async fn middlewares_stand_in_front_of_a_handler_by_links() {
     assert_eq!(response.headers()["x-a"], "b");
     let via: Vec<_> = response.headers().get_all("via").iter().map(|v| v.to_str().unwrap()).collect();
     assert_eq!(via, ["second", "first"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wildcard_sends_no_request_to_the_host_itself() {
+    let target = Server::serve("hello-p2", &[]);
+    let port = target.address.rsplit(':').next().unwrap();
+    let names = Names::new("127.0.0.1 inner.example.test\n127.0.0.1 outer.test\n169.254.169.254 cloud.example.test\n");
+    for generation in ["p2", "p3"] {
+        let wildcard = format!("hosts = ['http://*.example.test:{port}']");
+        // Who writes the name out means it wherever it leads; a rule for another protocol is none.
+        let named =
+            format!("hosts = ['http://*.example.test:{port}', 'http://outer.test:{port}', 'tcp://inner.example.test']");
+        let pair = Pair::by(names.wharf(), generation, &wildcard, &named);
+        for host in ["inner.example.test", "cloud.example.test"] {
+            for answer in pair.both(&format!("http http://{host}:{port}/")).await {
+                assert!(answer.to_lowercase().contains("destinationipprohibited"), "{generation} {host}: {answer}");
+            }
+        }
+        let answer = pair.ask("/theirs", &format!("http http://outer.test:{port}/")).await;
+        assert!(answer.starts_with("200"), "{generation}: {answer}");
+        let answer = pair.ask("/mine", &format!("http http://outer.test:{port}/")).await;
+        assert!(answer.to_lowercase().contains("denied"), "{generation}: {answer}");
+    }
 }

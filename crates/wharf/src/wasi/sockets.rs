@@ -204,8 +204,11 @@ impl<'a> SocketsOf<'a> {
         }
         let how = if protocol == Protocol::Udp { SocketAddrUse::UdpSend } else { SocketAddrUse::TcpConnect };
         // Siblings go before the world, here as everywhere.
-        if self.real(protocol, named).is_err() && socket.network.rules_allow(named, how) {
-            return Route::Real;
+        if self.real(protocol, named).is_err() {
+            if socket.network.rules_allow(named, how) {
+                return Route::Real;
+            }
+            tracing::debug!(address = %named, "no sibling listens there, and no entry of `hosts` allows the machine's own");
         }
         Route::Loopback
     }
