@@ -7,8 +7,9 @@ default:
 ci:
     .ci/run
 
-# The tests.
+# The tests, with the servers that they start.
 test:
+    scripts/servers.sh
     cargo test --workspace
 
 # Formatting, house rules, lints.
@@ -32,15 +33,15 @@ fuzz seconds="60":
     scripts/tool.sh cargo-fuzz 0.13.1
     scripts/fuzz.sh {{seconds}}
 
-# Build the fixture guests and the guestbook's components.
+# Build the fixture guests and the examples' components.
 guests:
     cargo xtask guests
 
 # Write what comes out now into the golden folders.
 bless:
-    BLESS=1 cargo test --workspace --test manifests --test graphs
+    BLESS=1 cargo test --workspace --test manifests --test graphs --test wasi --test breakout
 
-# Measure: calls, fuse, serve or start.
+# Measure: calls, fuse, serve, start, cold, dense, fair, bodies, disk, sockets, streams or features.
 bench what:
     cargo build --release --workspace
     cargo run --release -p wharf-benches -- {{what}}

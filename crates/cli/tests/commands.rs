@@ -246,3 +246,109 @@ fn a_core_module_is_inspected_as_what_it_is() {
     assert_eq!(told["bytes"], bytes.len());
     assert_eq!(told["digest"], wharf::workload::manifest::Digest::of(&bytes).to_string());
 }
+
+/// Opens a file again and again; exits with 9 when it is told of an error.
+const OPENS: &str = r#"(module
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1) (data (i32.const 100) "hello.txt")
+    (func (export "_start") (local $n i32)
+        (loop $more
+            (if (call $open (i32.const 3) (i32.const 0) (i32.const 100) (i32.const 9) (i32.const 0) (i64.const 2)
+                    (i64.const 2) (i32.const 0) (i32.const 0))
+                (then (call $exit (i32.const 9))))
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $n) (i32.const 100))))))"#;
+
+#[test]
+fn files_of_a_program_of_wasi_0_1_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("opens.wasm");
+    std::fs::write(&file, wat::parse_str(OPENS).unwrap()).unwrap();
+    std::fs::write(folder.path().join("hello.txt"), "hello").unwrap();
+    let dir = format!("{}::/", folder.path().display());
+    let run = |limit: &str| run(&["run", "--dir", &dir, "--limit", limit, file.to_str().unwrap()]);
+    let output = run("files=200");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = run("files=20");
+    assert_eq!(output.status.code(), Some(5));
+    assert!(
+        stderr(&output).contains("a limit was reached") && stderr(&output).contains("files"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn core_dumps_are_of_what_traps_and_of_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let dumps = folder.path().join("dumps");
+    let written = || std::fs::read_dir(&dumps).map_or(0, Iterator::count);
+    let run = |file: &Path, more: &[&str]| {
+        let arguments = [&["run", "--core-dumps", dumps.to_str().unwrap()], more, &[file.to_str().unwrap()]].concat();
+        run(&arguments)
+    };
+    run(&program(folder.path(), "exit.wasm", "(call $exit (i32.const 3))"), &[]);
+    run(&program(folder.path(), "spin.wasm", "(loop $ever (br $ever))"), &["--limit", "cpu=100ms"]);
+    assert_eq!(written(), 0);
+    let output = run(&program(folder.path(), "trap.wasm", "unreachable"), &[]);
+    assert!(stderr(&output).contains("it trapped: wasm trap"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("coredump generated"), "{}", stderr(&output));
+    assert_eq!(written(), 1);
+    // Of a component, too.
+    let command = path("command-p2");
+    support::run(&["run", "--core-dumps", dumps.to_str().unwrap(), &command, "abort"]);
+    assert_eq!(written(), 2);
+}
+
+#[test]
+fn engine_settings_are_those_of_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"(module (type $box (struct (field i32))) (memory (export "memory") 1)
+        (func $boxing (export "_start") (drop (struct.new $box (i32.const 7)))))"#;
+    let file = folder.path().join("gc.wasm");
+    std::fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
+    let file = file.to_str().unwrap();
+    assert_eq!(run(&["run", file]).status.code(), Some(0));
+    assert_eq!(run(&["run", "--wasm", "gc", "--debug-info", file]).status.code(), Some(0));
+    let off = run(&["run", "--wasm", "gc=off", file]);
+    assert_eq!(off.status.code(), Some(4), "{}", stderr(&off));
+    for (setting, says) in [("sharks", "there are: memory64"), ("gc=maybe", "FEATURE=off")] {
+        let wrong = run(&["run", "--wasm", setting, file]);
+        assert_eq!(wrong.status.code(), Some(2));
+        assert!(stderr(&wrong).contains(says), "{}", stderr(&wrong));
+    }
+    let child = wharf().args(["run", "--profile", "perfmap", file]).spawn().unwrap();
+    let map = format!("/tmp/perf-{}.map", child.id());
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert!(std::fs::read_to_string(&map).unwrap().contains("boxing"));
+    std::fs::remove_file(map).unwrap();
+}
+
+/// A command that fails unless summer in its time zone is two hours ahead of UTC.
+const SUMMER: &str = r#"(component
+    (import "wasi:clocks/timezone@0.2.12" (instance $zone
+        (type $record (record (field "seconds" u64) (field "nanoseconds" u32)))
+        (export "datetime" (type $datetime (eq $record)))
+        (export "utc-offset" (func (param "when" $datetime) (result s32)))))
+    (core func $offset (canon lower (func $zone "utc-offset")))
+    (core module $m (import "zone" "offset" (func $offset (param i64 i32) (result i32)))
+        (func (export "run") (result i32) (i32.ne (call $offset (i64.const 1784116800) (i32.const 0)) (i32.const 7200))))
+    (core instance $i (instantiate $m (with "zone" (instance (export "offset" (func $offset))))))
+    (func $run (result (result)) (canon lift (core func $i "run")))
+    (instance $command (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.12" (instance $command)))"#;
+
+#[test]
+fn a_time_zone_is_granted_at_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("summer.wasm");
+    std::fs::write(&file, wat::parse_str(SUMMER).unwrap()).unwrap();
+    let file = file.to_str().unwrap();
+    assert_eq!(run(&["run", file]).status.code(), Some(1));
+    assert_eq!(run(&["run", "--timezone", "Europe/Berlin", file]).status.code(), Some(0));
+    let wrong = run(&["run", "--timezone", "Europe/Berlim", file]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("did you mean `Europe/Berlin`?"), "{}", stderr(&wrong));
+}

@@ -92,6 +92,9 @@ fn read(node: &Node, ty: &Type, text: &str) -> Result<Val> {
 
 fn fields(node: &Node, record: &Record, text: &str) -> Result<Vec<(String, Val)>> {
     let given: Vec<_> = node.as_record(text).map_err(|error| error.to_string())?.collect();
+    if let Some((odd, _)) = given.iter().find(|(name, _)| record.fields().all(|field| field.name != *name)) {
+        return Err(format!("there is no field `{odd}`"));
+    }
     let field = |field: Field<'_>| {
         let found = given.iter().find(|(name, _)| *name == field.name);
         let value = match (found, &field.ty) {

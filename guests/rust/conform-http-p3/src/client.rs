@@ -8,6 +8,7 @@ use crate::body::{aim, fields, get, no_trailers, read, values};
 use crate::conform::{Good, Outcome, Test, both, within};
 
 const SEND: &str = "wasi:http/client#send";
+const SET_PATH: &str = "wasi:http/types#[method]request.set-path-with-query";
 
 pub const TESTS: &[Test<Request>] = &[
     test!(
@@ -20,6 +21,7 @@ pub const TESTS: &[Test<Request>] = &[
             "wasi:http/types#[static]response.consume-body"
         ]
     ),
+    test!("client-paths", paths, [SEND, SET_PATH, "wasi:http/types#[method]request.get-path-with-query"]),
     test!("client-headers", headers, [SEND]),
     test!("client-methods", methods, [SEND]),
     test!("client-head", head, [SEND]),
@@ -49,6 +51,18 @@ async fn simple() -> Outcome {
     let (text, trailers) = read(response).await.good()?;
     same!(text, "");
     ensure!(trailers.is_none());
+    Ok(())
+}
+
+/// A relative path is what it was set to, and is sent below `/`; none is `/`.
+async fn paths() -> Outcome {
+    for (path, sent) in [(Some("a/b?c=d"), "/a/b?c=d"), (Some("../up"), "/../up"), (Some("?q"), "/?q"), (None, "/")] {
+        let request = get("/")?;
+        request.set_path_with_query(path).good()?;
+        same!(request.get_path_with_query().as_deref(), path);
+        let response = client::send(request).await.good()?;
+        same!(values(&response.get_headers(), "x-echo-path"), sent);
+    }
     Ok(())
 }
 
