@@ -64,28 +64,11 @@ pub enum HttpPath {
 
 /// Why a text is not an [`HttpPath`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a path starts with `/` and is exact (`/a`) or ends in `/...` (`/a/...`), without `?`, `#`, spaces or `..`")]
+#[error(
+    "a path starts with `/` and is exact (`/a`) or ends in `/...` (`/a/...`), without `?`, `#`, `\\`, spaces, empty or dot \
+     segments, and encoded `/`, `\\` or `%`"
+)]
 pub struct HttpPathError;
-
-impl HttpPath {
-    /// Whether a request's path is this trigger's.
-    pub fn matches(&self, path: &str) -> bool {
-        match self {
-            Self::Exact(exact) => path == exact,
-            Self::Prefix(prefix) => {
-                path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
-        }
-    }
-
-    /// How specific the path is: the longest wins, and an exact one goes before a prefix of its length.
-    pub fn weight(&self) -> (usize, bool) {
-        match self {
-            Self::Exact(exact) => (exact.len(), true),
-            Self::Prefix(prefix) => (prefix.len(), false),
-        }
-    }
-}
 
 impl Default for HttpPath {
     fn default() -> Self {
@@ -96,17 +79,27 @@ impl Default for HttpPath {
 impl FromStr for HttpPath {
     type Err = HttpPathError;
     fn from_str(text: &str) -> Result<Self, HttpPathError> {
-        let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '?' && c != '#';
+        let plain = |c: char| !c.is_whitespace() && !c.is_control() && !['?', '#', '\\'].contains(&c);
         let (path, prefix) = match text.strip_suffix("/...") {
             Some(path) => (path, true),
             None => (text, false),
         };
-        let rooted = path.starts_with('/') || (prefix && path.is_empty());
-        if !rooted || !path.chars().all(plain) || path.split('/').any(|part| part == ".." || part == "...") {
+        let mut segments = path.split('/');
+        let rooted = segments.next() == Some("") && (prefix || path.starts_with('/'));
+        // What an exact path ends in may be empty: `/`, `/a/`.
+        let last = segments.next_back().is_none_or(|last| (!prefix && last.is_empty()) || is_segment(last));
+        if !rooted || !last || !segments.all(is_segment) || !path.chars().all(plain) {
             return Err(HttpPathError);
         }
         Ok(if prefix { Self::Prefix(path.to_owned()) } else { Self::Exact(path.to_owned()) })
     }
+}
+
+/// Whether a request can have this segment without being read in two ways.
+fn is_segment(segment: &str) -> bool {
+    let encoded = segment.to_ascii_lowercase();
+    !["", ".", "..", "..."].contains(&segment)
+        && !["%2e", "%2f", "%5c", "%25"].iter().any(|code| encoded.contains(code))
 }
 
 impl fmt::Display for HttpPath {
@@ -182,13 +175,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_match_whole_segments() {
-        let path = |text: &str| text.parse::<HttpPath>().unwrap();
-        assert!(path("/a").matches("/a") && !path("/a").matches("/a/b"));
-        assert!(path("/a/...").matches("/a") && path("/a/...").matches("/a/b") && !path("/a/...").matches("/ab"));
-        assert!(path("/...").matches("/") && path("/...").matches("/anything"));
-        assert!(path("/").matches("/") && !path("/").matches("/a"));
-        for bad in ["", "a", "/a?b", "/a b", "/../a", "/a/.../b"] {
+    fn a_path_has_one_reading() {
+        for good in ["/", "/a", "/a/", "/a/...", "/...", "/caf%C3%A9/...", "/.well-known/x"] {
+            assert_eq!(good.parse::<HttpPath>().unwrap().to_string(), good);
+        }
+        for bad in [
+            "",
+            "a",
+            "a/...",
+            "/a?b",
+            "/a b",
+            "/../a",
+            "/a/.../b",
+            "//a",
+            "/a//b",
+            "/a//...",
+            "/./a",
+            "/a/..",
+            "/a\\b",
+            "/a%2Fb",
+            "/%2e%2e/a",
+            "/a%25b",
+        ] {
             assert!(bad.parse::<HttpPath>().is_err(), "{bad}");
         }
     }
