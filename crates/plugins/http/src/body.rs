@@ -9,12 +9,15 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot::Sender;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 use wharf::limits::Guard;
 use wharf::pool::CallGuard;
 use wharf::pool::shared::Lead;
 use wharf::{Ended, Limit};
 
+use crate::connection::Exchange;
+use crate::frame::{self, Content};
 use crate::guest::{Drive, Guest};
 
 /// How large a body may be, in bytes, to be sent in one piece when all of it is there already.
@@ -24,9 +27,24 @@ const TURNS: usize = 4;
 /// How long a component may take to write a body that nobody reads, that of an answer to HEAD.
 const UNREAD: Duration = Duration::from_secs(30);
 
+/// How much of a body is handed to HTTP/2 at a time, which keeps what does not fit into the client's window.
+const MAX_FRAME: usize = 16 * 1024;
+
 /// The body of a response.
-pub(crate) enum ResponseBody {
-    /// Nothing.
+pub(crate) struct ResponseBody {
+    data: Data,
+    /// What HTTP/2 was not handed yet of a frame.
+    rest: Bytes,
+    exchange: Option<Exchange>,
+    /// HTTP/2 takes bytes before the client has room for them, and drops the body when they are out.
+    _call: Option<Call>,
+}
+
+/// A call's place, which is free again when the component is done and its answer was handed over: what waits for a client
+/// to read it is memory, too.
+type Call = Arc<CallGuard>;
+
+enum Data {
     Empty,
     /// All of it.
     Whole(Option<Bytes>),
@@ -34,9 +52,28 @@ pub(crate) enum ResponseBody {
     Streaming(Box<Streaming>),
 }
 
+impl From<Data> for ResponseBody {
+    fn from(data: Data) -> Self {
+        Self { data, rest: Bytes::new(), exchange: None, _call: None }
+    }
+}
+
 impl ResponseBody {
+    pub(crate) fn empty() -> Self {
+        Data::Empty.into()
+    }
+
     pub(crate) fn text(text: &'static str) -> Self {
-        Self::Whole(Some(Bytes::from_static(text.as_bytes())))
+        Data::Whole(Some(Bytes::from_static(text.as_bytes()))).into()
+    }
+
+    pub(crate) fn streaming(streaming: Streaming) -> Self {
+        Data::Streaming(Box::new(streaming)).into()
+    }
+
+    /// The body as the answer to a request, which ends with it.
+    pub(crate) fn answering(self, exchange: Exchange) -> Self {
+        Self { exchange: Some(exchange), ..self }
     }
 }
 
@@ -58,7 +95,7 @@ pub(crate) enum Whole {
     Yes(ResponseBody),
     /// It is still being written, or large.
     NotYet,
-    /// The component failed before it was whole.
+    /// The component failed before it was whole, or wrote another length than its headers declare.
     Never,
 }
 
@@ -78,11 +115,11 @@ pub(crate) struct Streaming {
     failed: bool,
     /// How many bytes the component may still write.
     left: u64,
-    /// How many bytes the client still expects, if the response's headers say.
+    /// How many bytes the component has yet to write, if its headers declare a length: neither fewer nor more may follow.
     expected: Option<u64>,
     /// The client has all that there is.
     delivered: bool,
-    under_way: Option<CallGuard>,
+    call: Option<Call>,
 }
 
 impl Streaming {
@@ -90,8 +127,8 @@ impl Streaming {
         guest: Arc<Guest>,
         body: WasiBody,
         driving: Driving,
-        expected: Option<u64>,
-        under_way: Option<CallGuard>,
+        content: Content,
+        call: Option<CallGuard>,
     ) -> Self {
         let (drive, lead, failed) = match driving {
             Driving::On(drive) => (Some(drive), None, false),
@@ -100,7 +137,14 @@ impl Streaming {
             Driving::Failed => (None, None, true),
         };
         let left = guest.guard().limits().response_body;
-        Self { guest, body, ahead: None, drive, lead, task: None, failed, left, expected, delivered: false, under_way }
+        let expected = match content {
+            Content::Sized(length) => Some(length),
+            // The server declares the length of a body that knows it.
+            Content::Unsized => body.size_hint().exact(),
+            Content::None => None,
+        };
+        let call = call.map(Arc::new);
+        Self { guest, body, ahead: None, drive, lead, task: None, failed, left, expected, delivered: false, call }
     }
 
     /// Lets the component go on, where it is driven here.
@@ -120,12 +164,12 @@ impl Streaming {
         }
     }
 
-    /// Puts the component into a task of its own. The call is over when that is.
+    /// Puts the component into a task of its own.
     pub(crate) fn on_its_own(mut self) -> Self {
         // It goes on by itself, with whoever shares it.
         self.lead = None;
         let drive = self.drive.take();
-        self.task = drive.map(|drive| tokio::spawn(finish(self.guest.clone(), drive, self.under_way.take())));
+        self.task = drive.map(|drive| tokio::spawn(finish(self.guest.clone(), drive, self.call.clone())));
         self
     }
 
@@ -138,17 +182,7 @@ impl Streaming {
                 return Whole::Never;
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(None) => {
-                    self.delivered = true;
-                    // It is told so, and most have nothing to do then that waits.
-                    for _ in 0..TURNS {
-                        self.poll_drive(cx);
-                        if self.drive.is_none() && self.lead.is_none() {
-                            break;
-                        }
-                    }
-                    return Whole::Yes(whole.map_or(ResponseBody::Empty, |bytes| ResponseBody::Whole(Some(bytes))));
-                }
+                Poll::Ready(None) => return self.whole(cx, whole),
                 Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
                     let data = frame.into_data().unwrap_or_default();
                     whole = Some(match whole {
@@ -164,11 +198,21 @@ impl Streaming {
                         self.too_much();
                         return Whole::Never;
                     }
+                    if self.expected.is_some_and(|expected| length as u64 > expected) {
+                        self.wrong_length();
+                        return Whole::Never;
+                    }
                     if length > MAX_WHOLE {
                         break None;
                     }
                 }
-                Poll::Ready(Some(other)) => break Some(other),
+                // Trailers.
+                Poll::Ready(Some(Ok(frame))) => break Some(Ok(frame)),
+                Poll::Ready(Some(Err(error))) => {
+                    self.guest.log(&format!("it did not write its body to the end: {error}"));
+                    self.fail();
+                    return Whole::Never;
+                }
                 Poll::Pending => break None,
             }
         };
@@ -179,9 +223,38 @@ impl Streaming {
         Whole::NotYet
     }
 
+    /// The body has come to its end, and this is all of it.
+    fn whole(&mut self, cx: &mut Context<'_>, whole: Option<Bytes>) -> Whole {
+        let length = whole.as_ref().map_or(0, Bytes::len) as u64;
+        if self.expected.is_some_and(|expected| expected != length) {
+            self.wrong_length();
+            return Whole::Never;
+        }
+        self.delivered = true;
+        // The component learns so, and most have nothing left to do then that waits.
+        for _ in 0..TURNS {
+            self.poll_drive(cx);
+            if self.drive.is_none() && self.lead.is_none() {
+                break;
+            }
+        }
+        let data = whole.map_or(Data::Empty, |bytes| Data::Whole(Some(bytes)));
+        Whole::Yes(ResponseBody { _call: self.call.clone(), ..data.into() })
+    }
+
     /// What the component wrote is more than it may; what is left of it ends.
     fn too_much(&mut self) {
         self.guest.guard().refuse(Limit::ResponseBody);
+        self.fail();
+    }
+
+    /// What the component wrote is not what its headers declare.
+    fn wrong_length(&mut self) {
+        self.guest.log("the length of its body is not its `content-length`");
+        self.fail();
+    }
+
+    fn fail(&mut self) {
         (self.drive, self.lead) = (None, None);
         if let Some(task) = self.task.take() {
             task.abort();
@@ -219,21 +292,50 @@ impl Streaming {
             Poll::Ready(None) | Poll::Pending if self.failed => {
                 return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
             }
-            Poll::Ready(None) => self.delivered = true,
-            Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| data.len() as u64 > self.left) => {
-                self.too_much();
+            Poll::Ready(None) if self.expected.is_none_or(|expected| expected == 0) => self.delivered = true,
+            Poll::Ready(None) => {
+                self.wrong_length();
                 return Poll::Ready(Some(Err(Error::HttpResponseBodySize(None))));
             }
-            // The server asks no further once it has what the headers promised, or the trailers.
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map(|data| data.len() as u64);
+                if length.is_some_and(|length| length > self.left) {
+                    self.too_much();
+                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(None))));
+                }
+                let expected = match (self.expected, length) {
+                    (Some(expected), Some(length)) => expected.checked_sub(length),
+                    // Trailers come after the last byte.
+                    (Some(expected), None) => (expected == 0).then_some(0),
+                    (None, _) => None,
+                };
+                if self.expected.is_some() && expected.is_none() {
+                    self.wrong_length();
+                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(None))));
+                }
                 self.left -= length.unwrap_or(0);
-                self.expected = self.expected.map(|expected| expected.saturating_sub(length.unwrap_or(0)));
-                self.delivered = length.is_none() || self.expected == Some(0);
+                self.expected = expected;
+                // The server asks no further once it has what the headers promised, or the trailers.
+                self.delivered = length.is_none() || expected == Some(0);
             }
             _ => {}
         }
-        polled
+        polled.map(|frame| frame.map(|frame| frame.and_then(|frame| self.checked(frame))))
+    }
+
+    /// Trailers as they may go out.
+    fn checked(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Error> {
+        let mut trailers = match frame.into_trailers() {
+            Ok(trailers) => trailers,
+            Err(frame) => return Ok(frame),
+        };
+        frame::clean_trailers(&mut trailers);
+        let guard = self.guest.guard();
+        if frame::size(&trailers) > guard.limits().headers {
+            guard.refuse(Limit::Headers);
+            return Err(Error::HttpResponseTrailerSectionSize(None));
+        }
+        Ok(Frame::trailers(trailers))
     }
 }
 
@@ -248,18 +350,18 @@ impl Drop for Streaming {
         }
         // The client has its answer; what the component still does is nobody's to wait for but the workload's.
         if let (Some(drive), Ok(runtime)) = (self.drive.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(finish(self.guest.clone(), drive, self.under_way.take()));
+            runtime.spawn(finish(self.guest.clone(), drive, self.call.take()));
         }
     }
 }
 
-/// Drives a component to its end. A call is over when its component is, not when its client has read everything.
-async fn finish(guest: Arc<Guest>, drive: Drive, under_way: Option<CallGuard>) -> Result<(), Ended> {
+/// Drives a component to its end.
+async fn finish(guest: Arc<Guest>, drive: Drive, call: Option<Call>) -> Result<(), Ended> {
     let done = drive.await;
     if let Err(ended) = &done {
         guest.log(&ended.to_string());
     }
-    drop(under_way);
+    drop(call);
     done
 }
 
@@ -278,35 +380,48 @@ struct Watched {
     through: Option<Sender<bool>>,
 }
 
-/// A request's body that fails beyond its limit, and says so to nobody but the component.
-pub(crate) struct Limited<B> {
+/// A request's body as a component reads it: it fails beyond its limit, and when the client sends nothing for too long.
+pub(crate) struct Upload<B> {
     body: B,
     left: u64,
     guard: Arc<Guard>,
+    timeout: Duration,
+    /// Runs while the component waits for the client. Made when it first does: most bodies are there already.
+    waiting: Option<Pin<Box<Sleep>>>,
+    is_waiting: bool,
 }
 
-impl<B> Limited<B> {
-    pub(crate) fn new(body: B, guard: Arc<Guard>) -> Self {
-        Self { body, left: guard.limits().request_body, guard }
+impl<B> Upload<B> {
+    pub(crate) fn new(body: B, guard: Arc<Guard>, timeout: Duration) -> Self {
+        Self { body, left: guard.limits().request_body, guard, timeout, waiting: None, is_waiting: false }
     }
 }
 
-impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Limited<B> {
+impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Upload<B> {
     type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
+        let this = &mut *self;
+        let Poll::Ready(polled) = Pin::new(&mut this.body).poll_frame(cx) else {
+            let timeout = this.timeout;
+            let waiting = this.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+            if !std::mem::replace(&mut this.is_waiting, true) {
+                waiting.as_mut().reset(Instant::now() + timeout);
+            }
+            return waiting.as_mut().poll(cx).map(|()| Some(Err(Error::ConnectionReadTimeout)));
+        };
+        this.is_waiting = false;
+        if let Some(Ok(frame)) = &polled {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            if length > self.left {
-                self.guard.refuse(Limit::RequestBody);
-                let limit = self.guard.limits().request_body;
+            if length > this.left {
+                this.guard.refuse(Limit::RequestBody);
+                let limit = this.guard.limits().request_body;
                 return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(limit)))));
             }
-            self.left -= length;
+            this.left -= length;
         }
-        polled
+        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -358,30 +473,66 @@ fn after(frame: Result<Frame<Bytes>, Error>, rest: WasiBody) -> WasiBody {
     WasiBody::new(http_body_util::StreamBody::new(stream))
 }
 
+impl ResponseBody {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut self.data {
+            Data::Empty => Poll::Ready(None),
+            Data::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Data::Streaming(streaming) => Pin::new(streaming.as_mut()).poll_frame(cx),
+        }
+    }
+
+    /// A frame in pieces that HTTP/2 is handed one by one, so that it holds little for a client that does not read.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let mut data = if self.rest.is_empty() {
+            match self.poll_data(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                other => return other,
+            }
+        } else {
+            std::mem::take(&mut self.rest)
+        };
+        if data.len() > MAX_FRAME {
+            self.rest = data.split_off(MAX_FRAME);
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streaming(streaming) => Pin::new(streaming.as_mut()).poll_frame(cx),
+        let this = self.get_mut();
+        if this.exchange.as_ref().and_then(Exchange::stream).is_none() {
+            return this.poll_data(cx);
         }
+        let polled = this.poll_piece(cx);
+        if let Some(stream) = this.exchange.as_ref().and_then(Exchange::stream) {
+            match &polled {
+                Poll::Ready(_) => stream.wait_for_client(),
+                Poll::Pending => stream.wait_for_component(),
+            }
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Empty | Self::Whole(None))
+        self.rest.is_empty() && matches!(self.data, Data::Empty | Data::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty | Self::Whole(None) => SizeHint::with_exact(0),
-            Self::Whole(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Streaming(streaming) => match streaming.ahead {
-                None => streaming.body.size_hint(),
-                Some(_) => SizeHint::default(),
-            },
+        let rest = self.rest.len() as u64;
+        match &self.data {
+            Data::Empty | Data::Whole(None) => SizeHint::with_exact(rest),
+            Data::Whole(Some(bytes)) => SizeHint::with_exact(rest + bytes.len() as u64),
+            Data::Streaming(streaming) => {
+                streaming.expected.map_or_else(SizeHint::default, |expected| SizeHint::with_exact(rest + expected))
+            }
         }
     }
 }

@@ -7,9 +7,10 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::future::Either;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -24,6 +25,7 @@ use wharf::pool::{Busy, CallGuard};
 use wharf::{Ctx, Driven, Ended, Entry, Limit, View as _};
 
 use crate::body::{self, Driving, ResponseBody, Whole};
+use crate::frame::{self, Content};
 use crate::outbound::Http;
 
 /// A component that answers requests.
@@ -65,28 +67,29 @@ impl Guest {
         request: Request<Incoming>,
         tls: bool,
         under_way: CallGuard,
+        body_timeout: Duration,
     ) -> Response<ResponseBody> {
         if let Some(refused) = self.too_large(&request) {
             return refused;
         }
-        let head = request.method() == http::Method::HEAD;
-        let request = request.map(|body| self.incoming(body));
+        let method = request.method().clone();
+        let request = request.map(|body| self.incoming(body, body_timeout));
         let (answer, answered) = oneshot::channel();
         match (&self.handler, self.entry.policy()) {
             (Handler::P3(_), Policy::Reuse { .. }) => {
-                self.answer_shared(with_authority(request, tls), answer, answered, head, under_way).await
+                self.answer_shared(with_authority(request, tls), answer, answered, method, under_way).await
             }
             (Handler::P3(_), _) => {
                 let meter = self.entry.meter();
                 let work = drive_p3(self.clone(), meter.clone(), with_authority(request, tls), answer);
                 let drive = self.entry.drive(meter, work);
-                self.answer_driven(drive, answered, head, under_way).await
+                self.answer_driven(drive, answered, method, under_way).await
             }
             (Handler::P2(_), _) => {
                 let meter = self.entry.meter();
                 let work = drive_p2(self.clone(), meter.clone(), request, tls, answer);
                 let drive = self.entry.drive(meter, work);
-                self.answer_driven(drive, answered, head, under_way).await
+                self.answer_driven(drive, answered, method, under_way).await
             }
         }
     }
@@ -96,7 +99,7 @@ impl Guest {
         self: Arc<Self>,
         mut drive: Drive,
         mut answered: oneshot::Receiver<Answered>,
-        head: bool,
+        method: Method,
         under_way: CallGuard,
     ) -> Response<ResponseBody> {
         let first = poll_fn(|cx| Poll::Ready(drive.poll_now(cx))).await;
@@ -125,7 +128,7 @@ impl Guest {
             (Some(Err(ended)), _) => return self.ended(&ended),
         };
         match answer {
-            Some(Ok(response)) => self.stream(response, driving, head, Some(under_way)).await,
+            Some(Ok(response)) => self.stream(response, driving, &method, Some(under_way)).await,
             Some(Err(code)) => self.failed(&format!("it answered with the error {code}")),
             None => self.failed("it ended without an answer"),
         }
@@ -137,7 +140,7 @@ impl Guest {
         request: Request<WasiBody>,
         answer: oneshot::Sender<Answered>,
         mut answered: oneshot::Receiver<Answered>,
-        head: bool,
+        method: Method,
         under_way: CallGuard,
     ) -> Response<ResponseBody> {
         let job: Job = Box::new(move |accessor, bindings| {
@@ -171,7 +174,7 @@ impl Guest {
             Err(TryRecvError::Closed) => return self.failed("it ended without an answer"),
         };
         match answered {
-            Ok(Ok(response)) => self.stream(response, driving, head, None).await,
+            Ok(Ok(response)) => self.stream(response, driving, &method, None).await,
             Ok(Err(code)) => self.failed(&format!("it answered with the error {code}")),
             // Why the instance ended is logged where it was driven.
             Err(_) => refusal(meter.ended().as_ref()),
@@ -183,31 +186,33 @@ impl Guest {
         self: Arc<Self>,
         response: Response<WasiBody>,
         driving: Driving,
-        head: bool,
+        method: &Method,
         under_way: Option<CallGuard>,
     ) -> Response<ResponseBody> {
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         let limits = self.entry.limits();
-        if size_of_headers(&parts.headers) > limits.headers {
+        if frame::size(&parts.headers) > limits.headers {
             self.entry.guard().refuse(Limit::Headers);
             return self.failed("the headers of its response are larger than its `headers`");
         }
-        let bodiless = head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let length = content_length(&parts.headers);
-        if !bodiless && length.is_some_and(|length| length > limits.response_body) {
+        let content = match frame::content(method, &mut parts) {
+            Ok(content) => content,
+            Err(malformed) => return self.failed(&malformed.to_string()),
+        };
+        if matches!(content, Content::Sized(length) if length > limits.response_body) {
             self.entry.guard().refuse(Limit::ResponseBody);
             return self.failed("the body of its response is larger than its `response-body`");
         }
-        let mut streaming = body::Streaming::new(self, body, driving, length, under_way);
-        if bodiless {
-            // Nobody reads this body, and the component may still want to write it.
+        let mut streaming = body::Streaming::new(self, body, driving, content, under_way);
+        if content == Content::None {
+            // The client gets none of this body, and the component may still want to write it.
             tokio::spawn(streaming.on_its_own().finish());
-            return Response::from_parts(parts, ResponseBody::Empty);
+            return Response::from_parts(parts, ResponseBody::empty());
         }
         let whole = poll_fn(|cx| Poll::Ready(streaming.take_whole(cx))).await;
         let body = match whole {
             Whole::Yes(body) => body,
-            Whole::NotYet => ResponseBody::Streaming(Box::new(streaming.on_its_own())),
+            Whole::NotYet => ResponseBody::streaming(streaming.on_its_own()),
             // Nothing of the answer is out yet, so the client can be told.
             Whole::Never => return plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n"),
         };
@@ -217,7 +222,7 @@ impl Guest {
     /// A refusal, if the request is larger than the limits allow as far as can be seen.
     fn too_large(&self, request: &Request<Incoming>) -> Option<Response<ResponseBody>> {
         let limits = self.entry.limits();
-        let (limit, status, text) = if size_of_headers(request.headers()) > limits.headers {
+        let (limit, status, text) = if frame::size(request.headers()) > limits.headers {
             (Limit::Headers, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too large\n")
         } else if request.body().size_hint().lower() > limits.request_body {
             (Limit::RequestBody, StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n")
@@ -228,14 +233,13 @@ impl Guest {
         Some(plain(status, text))
     }
 
-    /// The request's body as the component sees it, held to its limit.
-    fn incoming(&self, body: Incoming) -> WasiBody {
+    /// The request's body as the component reads it.
+    fn incoming(&self, body: Incoming, timeout: Duration) -> WasiBody {
         let body = body.map_err(wasmtime_wasi_http::Error::from);
-        // Its length is known, and was looked at.
-        if body.size_hint().exact().is_some() {
+        if body.is_end_stream() {
             return body.boxed_unsync();
         }
-        WasiBody::new(body::Limited::new(body, self.entry.guard().clone()))
+        WasiBody::new(body::Upload::new(body, self.entry.guard().clone(), timeout))
     }
 
     pub(crate) fn guard(&self) -> &Arc<wharf::limits::Guard> {
@@ -286,11 +290,6 @@ fn refusal(ended: Option<&Ended>) -> Response<ResponseBody> {
 
 fn content_length(headers: &http::HeaderMap) -> Option<u64> {
     headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// The size of all headers together as HTTP/2 counts it (RFC 9113, section 6.5.2).
-fn size_of_headers(headers: &http::HeaderMap) -> u64 {
-    headers.iter().map(|(name, value)| (name.as_str().len() + value.len() + 32) as u64).sum()
 }
 
 /// `wasi:http` as the entry sees it.
@@ -411,16 +410,4 @@ async fn handle_p3(
     answer.send(Ok(Response::from_parts(parts, body))).ok();
     // A body may come from the host, with nobody in the component at work on it: the store stays until it is through.
     Ok(if ended.await { Done::Well } else { Done::Abandoned })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size_of_headers;
-
-    #[test]
-    fn headers_are_counted_as_http_2_does() {
-        let mut headers = http::HeaderMap::new();
-        headers.insert("abc", http::HeaderValue::from_static("de"));
-        assert_eq!(size_of_headers(&headers), 37);
-    }
 }

@@ -22,11 +22,15 @@
 
 mod outbound;
 mod client;
+mod target;
 mod routes;
 mod guest;
+mod frame;
 mod body;
 mod tls;
 mod prompt;
+mod connection;
+mod clients;
 mod server;
 
 pub use outbound::HttpPlugin;

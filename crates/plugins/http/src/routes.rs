@@ -7,6 +7,10 @@ use wharf::workload::Name;
 use wharf::workload::manifest::{HttpPath, HttpTrigger};
 
 use crate::guest::Guest;
+use crate::target;
+
+/// The limit `headers` of a server that serves nothing yet.
+const MIN_HEADERS: u64 = 64 * 1024;
 
 /// The routes of all workloads. A request reads one whole table; a change makes a new one, which shares with the old one
 /// what is the same.
@@ -14,6 +18,8 @@ use crate::guest::Guest;
 pub(crate) struct Routes {
     by_host: HashMap<Arc<str>, Arc<Paths>>,
     any_host: Arc<Paths>,
+    /// The largest limit `headers` of any workload that was ever served.
+    headers: u64,
 }
 
 /// The routes of one host.
@@ -49,8 +55,8 @@ impl Paths {
 
     fn of(&mut self, path: &HttpPath) -> (&mut HashMap<Arc<str>, Route>, Arc<str>) {
         match path {
-            HttpPath::Exact(exact) => (&mut self.exact, exact.as_str().into()),
-            HttpPath::Prefix(prefix) => (&mut self.below, prefix.as_str().into()),
+            HttpPath::Exact(exact) => (&mut self.exact, target::key(exact).into()),
+            HttpPath::Prefix(prefix) => (&mut self.below, target::key(prefix).into()),
         }
     }
 
@@ -60,7 +66,12 @@ impl Paths {
 }
 
 impl Routes {
-    /// The component that answers.
+    /// The most bytes of headers that any component takes.
+    pub(crate) fn largest_headers(&self) -> u64 {
+        self.headers.max(MIN_HEADERS)
+    }
+
+    /// The component that answers requests for a host and a path, as [`target`] reads them.
     pub(crate) fn find(&self, host: Option<&str>, path: &str) -> Option<&Arc<Guest>> {
         let named = host.filter(|_| !self.by_host.is_empty()).and_then(|host| {
             let lower = host.chars().any(|c| c.is_ascii_uppercase()).then(|| host.to_ascii_lowercase());
@@ -82,6 +93,7 @@ impl Routes {
         let workload: Arc<str> = workload.into();
         for trigger in triggers {
             let Some(guest) = guest(&trigger.component) else { continue };
+            self.headers = self.headers.max(guest.guard().limits().headers);
             let paths = match trigger.host.as_deref() {
                 Some(host) => self.by_host.entry(host.into()).or_default(),
                 None => &mut self.any_host,

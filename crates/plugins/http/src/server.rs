@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use http::{Request, Response, StatusCode};
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,16 +26,23 @@ use wharf::{Trigger, TriggerError};
 
 use crate::body::ResponseBody;
 use crate::client;
+use crate::clients::{Clients, Counted};
+use crate::connection::{Connection, Streams};
 use crate::guest::{Guest, later, plain};
 use crate::prompt::Prompt;
 use crate::routes::Routes;
+use crate::target::{self, Path};
 use crate::tls::Tls;
 
 /// How long the listener rests when the system has no more file descriptors: connections end in the meantime.
 const REST: Duration = Duration::from_millis(50);
 
+/// How long a connection may take to end once it was told to: an idle one has nothing left to say.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// How an [`HttpServer`] listens.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Settings {
     /// The address; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -43,21 +52,32 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// How long a client may take to send a request's headers, or to begin the next request.
     pub header_timeout: Duration,
-    /// How long a client may go without reading any of what is written to it.
+    /// How long a client may take to send the next part of a request's body while the component reads it.
+    pub body_timeout: Duration,
+    /// How long a client may go without reading any of what is written to it, by connection and by stream of HTTP/2.
     pub write_timeout: Duration,
+    /// How many connections are open at once. When there are more, a client with less than its share displaces a
+    /// connection of the client that has most; others get 503.
+    pub max_connections: usize,
+    /// How many requests one connection of HTTP/2 may have under way.
+    pub max_streams: u32,
     /// How long connections may take to end when the server shuts down.
     pub drain: Duration,
 }
 
 impl Settings {
-    /// Plain text on this address; 10 seconds for a handshake, 30 for headers, for reading and to drain.
+    /// Plain text on this address; 10 seconds for a handshake, 60 for the next part of a body, 30 for headers, for
+    /// reading and to drain; 10,000 connections, and 100 streams on each.
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
             tls: None,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_mins(1),
             write_timeout: Duration::from_secs(30),
+            max_connections: 10_000,
+            max_streams: 100,
             drain: Duration::from_secs(30),
         }
     }
@@ -80,6 +100,9 @@ pub struct HttpServer(Arc<Inner>);
 struct Inner {
     settings: Settings,
     address: SocketAddr,
+    /// What a client of HTTP/1.0 that names no host is taken to ask for.
+    authority: HeaderValue,
+    clients: Arc<Clients>,
     /// Taken when connections are let in.
     listener: Mutex<Option<TcpListener>>,
     routes: ArcSwap<Routes>,
@@ -97,7 +120,11 @@ impl HttpServer {
         let refuse = |error| BindError { address: settings.listen, error };
         let listener = TcpListener::bind(settings.listen).await.map_err(refuse)?;
         let address = listener.local_addr().map_err(refuse)?;
+        // An address and a port are characters of a header.
+        let authority = HeaderValue::try_from(address.to_string()).unwrap_or(HeaderValue::from_static("localhost"));
         Ok(Self(Arc::new(Inner {
+            authority,
+            clients: Clients::new(settings.max_connections),
             settings,
             address,
             listener: Mutex::new(Some(listener)),
@@ -169,9 +196,12 @@ async fn accept_loop(server: Arc<Inner>, listener: TcpListener, mut signal: Sign
             () = signal.stopped() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
-                tokio::spawn(connection(server.clone(), stream, connection_signal.clone()));
-            }
+            Ok((stream, peer)) => match server.clients.admit(peer.ip()) {
+                Some(counted) => {
+                    tokio::spawn(connection(server.clone(), stream, counted, connection_signal.clone()));
+                }
+                None => refuse(&server, &stream),
+            },
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 if !is_of_connection(&error) {
@@ -188,68 +218,137 @@ fn is_of_connection(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-async fn connection(server: Arc<Inner>, stream: TcpStream, signal: Signal) {
+/// Refuses a connection in as much as a socket takes at once: this must cost nothing.
+fn refuse(server: &Inner, stream: &TcpStream) {
+    tracing::debug!(most = server.settings.max_connections, "connection refused: too many are open");
+    // Over TLS there is nothing to say before the handshake.
+    if server.settings.tls.is_none() {
+        stream.try_write(BUSY).ok();
+    }
+}
+
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n\r\ntoo many connections\n";
+
+async fn connection(server: Arc<Inner>, stream: TcpStream, counted: Counted, signal: Signal) {
     // Answers are written whole, so waiting to fill a packet only costs time.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let Some(tls) = &server.settings.tls else { return serve(&server, stream, signal, false).await };
+    let Some(tls) = &server.settings.tls else { return serve(&server, stream, &counted, signal, false).await };
     let handshake = TlsAcceptor::from(tls.0.clone()).accept(stream);
     match tokio::time::timeout(server.settings.handshake_timeout, handshake).await {
-        Ok(Ok(stream)) => serve(&server, stream, signal, true).await,
+        Ok(Ok(stream)) => serve(&server, stream, &counted, signal, true).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
-async fn serve<S>(server: &Arc<Inner>, stream: S, mut signal: Signal, tls: bool)
+/// Why a connection ends that its client would keep.
+enum End {
+    /// The server shuts down, and waits for what is under way.
+    Drain,
+    /// There was no request for long, or another client's connection takes its place.
+    Goodbye,
+    /// The client resets what it asks for.
+    Abuse,
+}
+
+async fn serve<S>(server: &Arc<Inner>, stream: S, counted: &Counted, mut signal: Signal, tls: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let settings = &server.settings;
+    let state = counted.connection();
     let service = service_fn(|request| {
-        let server = server.clone();
-        async move { Ok::<_, Infallible>(answer(&server, request, tls).await) }
+        let (server, exchange) = (server.clone(), state.clone());
+        async move { Ok::<_, Infallible>(exchanged(&server, request, tls, &exchange).await) }
     });
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(server.settings.header_timeout);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(server.settings.header_timeout);
-    let stream = Prompt::new(stream, server.settings.header_timeout, server.settings.write_timeout);
+    let builder = protocols(server, Streams::new(state.clone(), settings.write_timeout));
+    let stream = Prompt::new(stream, settings.header_timeout, settings.write_timeout);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = signal.stopped() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let end = tokio::select! {
+        biased;
+        served = connection.as_mut() => return closed(served),
+        () = signal.stopped() => End::Drain,
+        () = state.idle(settings.header_timeout) => End::Goodbye,
+        abusive = state.ended() => if abusive { End::Abuse } else { End::Goodbye },
     };
-    if let Err(error) = served {
-        tracing::debug!(error = %error, "a connection ended with an error");
+    if matches!(end, End::Abuse) {
+        return tracing::debug!("connection closed: the client resets more requests than it lets be answered");
+    }
+    connection.as_mut().graceful_shutdown();
+    let patience = if matches!(end, End::Drain) { Duration::MAX } else { GOODBYE };
+    if let Ok(served) = tokio::time::timeout(patience, connection).await {
+        closed(served);
+    } else {
+        tracing::debug!("connection closed: its client did not end it");
     }
 }
 
-async fn answer(server: &Inner, request: Request<Incoming>, tls: bool) -> Response<ResponseBody> {
-    let authority = match request.uri().authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok()),
-    };
-    let Some(authority) = authority else {
-        return plain(StatusCode::BAD_REQUEST, "a request needs a Host header\n");
-    };
-    if request.headers().get_all(http::header::HOST).iter().nth(1).is_some() {
-        return plain(StatusCode::BAD_REQUEST, "a request has one Host header\n");
+fn closed<E: std::fmt::Display>(served: Result<(), E>) {
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended with an error");
     }
-    if client::is_marked(request.uri().path()) {
-        return plain(StatusCode::BAD_REQUEST, "the path has a character in it that nobody writes\n");
-    }
-    let find = || server.routes.load().find(Some(host_of(authority)), request.uri().path()).cloned();
-    let mut found = find();
+}
+
+/// HTTP/1.1 and HTTP/2 with the server's limits. hyper rejects what is far larger than any workload takes; each workload's
+/// own limit is checked when it is known whose request this is.
+fn protocols(server: &Inner, streams: Streams) -> Builder<Streams> {
+    let settings = &server.settings;
+    let headers = server.routes.load().largest_headers();
+    let mut builder = Builder::new(streams);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(usize::try_from(headers).unwrap_or(usize::MAX).saturating_mul(2).max(MIN_BUFFER));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(settings.header_timeout)
+        .max_concurrent_streams(settings.max_streams)
+        .max_header_list_size(u32::try_from(headers).unwrap_or(u32::MAX).saturating_mul(2));
+    builder
+}
+
+/// How many headers a request of HTTP/1.1 may have, whatever their size.
+const MAX_HEADERS: usize = 1024;
+/// The least that a connection of HTTP/1.1 may buffer, which a fast upload needs.
+const MIN_BUFFER: usize = 400 * 1024;
+
+async fn exchanged(
+    server: &Inner,
+    request: Request<Incoming>,
+    tls: bool,
+    connection: &Arc<Connection>,
+) -> Response<ResponseBody> {
+    let exchange = connection.begin();
+    let head = request.method() == Method::HEAD;
+    let response = answer(server, request, tls).await;
+    exchange.answered();
+    // hyper withholds a body here from HTTP/1.1 alone.
+    response.map(|body| if head { ResponseBody::empty() } else { body }.answering(exchange))
+}
+
+async fn answer(server: &Inner, mut request: Request<Incoming>, tls: bool) -> Response<ResponseBody> {
+    let odd = match address(server, &mut request) {
+        Ok(odd) => odd,
+        Err((status, text)) => return plain(status, text),
+    };
+    let find = |request: &Request<Incoming>| {
+        let path = odd.as_deref().unwrap_or(request.uri().path());
+        server.routes.load().find(host(request), path).cloned()
+    };
+    let mut found = find(&request);
     while let Some(guest) = found {
         match guest.admit().await {
-            Ok(under_way) => return guest.answer(request, tls, under_way).await,
+            Ok(under_way) => return guest.answer(request, tls, under_way, server.settings.body_timeout).await,
             Err(Busy::TooMany) => return later("too many requests at once\n"),
             Err(Busy::Stopped) => {
                 // Another version may have come in its place since it was found.
-                found = find();
+                found = find(&request);
                 if found.as_ref().is_some_and(|again| Arc::ptr_eq(again, &guest)) {
                     return later("the workload was stopped\n");
                 }
@@ -259,13 +358,77 @@ async fn answer(server: &Inner, request: Request<Incoming>, tls: bool) -> Respon
     plain(StatusCode::NOT_FOUND, "nothing is served here\n")
 }
 
-/// The host of an authority, without user and port: `[::1]:80` is `[::1]`.
-fn host_of(authority: &str) -> &str {
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => name,
-        _ => host,
+type Refusal = (StatusCode, &'static str);
+
+const fn bad(text: &'static str) -> Refusal {
+    (StatusCode::BAD_REQUEST, text)
+}
+
+/// The authority that a request names: in its target, else in its Host header.
+fn authority(request: &Request<Incoming>) -> Option<&str> {
+    match request.uri().authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => request.headers().get(HOST)?.to_str().ok(),
     }
+}
+
+/// The host that routes are matched against.
+fn host(request: &Request<Incoming>) -> Option<&str> {
+    authority(request).and_then(target::host_of)
+}
+
+/// Checks what a request is addressed to, and writes it down as the component is handed it. Gives what routes are matched
+/// against where that is not the path itself.
+fn address(server: &Inner, request: &mut Request<Incoming>) -> Result<Option<String>, Refusal> {
+    if request.method() == Method::CONNECT {
+        return Err((StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported\n"));
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(bad("more than one Host header\n")),
+        // HTTP/2 names the authority in the target, and may repeat it.
+        (Some(host), None) if request.version() == Version::HTTP_2 => {
+            let same = |authority: &Authority| authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes());
+            if request.uri().authority().is_some_and(|authority| !same(authority)) {
+                return Err(bad("the Host header is not the request's authority\n"));
+            }
+        }
+        (None, None) if request.version() == Version::HTTP_11 => return Err(bad("missing Host header\n")),
+        (None, None) if request.uri().authority().is_none() => {
+            request.headers_mut().insert(HOST, server.authority.clone());
+        }
+        _ => {}
+    }
+    if host(request).is_none() {
+        return Err(bad("invalid authority: it takes a host and a port\n"));
+    }
+    let path = request.uri().path();
+    if client::is_marked(path) {
+        return Err(bad("invalid character in the path\n"));
+    }
+    let path = Path::new(path);
+    let Some(lenient) = path.lenient else { return Ok(None) };
+    let routes = server.routes.load();
+    let find = |path: &str| routes.find(host(request), path).map(Arc::as_ptr);
+    if find(&path.key) != find(&lenient) {
+        return Err(bad("ambiguous path: it can be read as the path of another component\n"));
+    }
+    let key = path.key.into_owned();
+    if let Some(normal) = path.normal {
+        *request.uri_mut() = with_path(request.uri(), normal).ok_or(bad("invalid path\n"))?;
+    }
+    Ok(Some(key))
+}
+
+/// A URI with another path.
+fn with_path(uri: &Uri, mut path: String) -> Option<Uri> {
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 #[async_trait]
