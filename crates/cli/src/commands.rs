@@ -16,10 +16,9 @@ use crate::error::{Failure, HOST};
 use crate::{logging, output};
 
 pub(crate) fn run(cli: &Cli) -> ExitCode {
-    match verb(cli) {
-        Ok(code) => code,
-        Err(failure) => failure.print(),
-    }
+    let code = verb(cli).unwrap_or_else(|failure| failure.print());
+    logging::flush();
+    code
 }
 
 fn verb(cli: &Cli) -> Result<ExitCode, Failure> {

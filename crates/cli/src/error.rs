@@ -20,6 +20,8 @@ use wharf::load::LoadError;
 use wharf::workload::manifest::{ManifestProblem, Origins};
 use wharf::workload::{Problem, Severity};
 
+use crate::logging;
+
 pub(crate) const MANIFEST: u8 = 3;
 pub(crate) const UNRESOLVED: u8 = 4;
 pub(crate) const TRAPPED: u8 = 5;
@@ -54,7 +56,7 @@ impl Failure {
     }
 
     pub(crate) fn print(&self) -> ExitCode {
-        anstream::eprint!("{}", self.text);
+        logging::print(&self.text);
         ExitCode::from(self.code)
     }
 }

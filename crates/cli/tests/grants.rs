@@ -195,7 +195,7 @@ async fn configuration_and_log_lines_are_each_components_own() {
     assert_eq!(pair.both("config who").await, ["Ok(Some(\"front\"))", "Ok(Some(\"inspector\"))"]);
     assert_eq!(pair.both("config more").await, ["Ok(None)", "Ok(Some(\"x\"))"]);
     assert_eq!(pair.both("log careful").await, ["logged", "logged"]);
-    let line = pair.server.wait_for("component=\"inspector\"");
+    let line = pair.server.wait_for("component=inspector");
     assert!(line.contains("careful") && line.contains("WARN"), "{line}");
 }
 

@@ -10,6 +10,7 @@ pub mod wasi;
 pub mod plugin;
 pub mod link;
 pub mod limits;
+pub mod guest_log;
 pub mod policy;
 mod ticker;
 mod aside;

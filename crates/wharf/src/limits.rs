@@ -31,7 +31,7 @@ pub struct Limits {
     pub connections: u32,
     /// Open files and folders.
     pub files: u32,
-    /// Log lines a second.
+    /// Log lines a second; a line counts once for each KiB of it.
     pub log_rate: u32,
 }
 
@@ -193,11 +193,26 @@ pub struct Guard {
     /// Whether nobody else is on the host, for whom its calls would have to make room.
     pub(crate) dedicated: bool,
     log: LogRate,
+    failures: LogRate,
+    /// The failures that were not logged since the last one that was.
+    unlogged: AtomicU64,
 }
+
+/// How many failures of calls are logged a second. Clients can have a component fail as often as they like.
+const FAILURES: u32 = 20;
 
 impl Guard {
     pub(crate) fn new(workload: std::sync::Arc<str>, entry: workload::Name, limits: Limits, dedicated: bool) -> Self {
-        Self { workload, entry, limits, refusals: Refusals::default(), dedicated, log: LogRate::default() }
+        Self {
+            workload,
+            entry,
+            limits,
+            refusals: Refusals::default(),
+            dedicated,
+            log: LogRate::default(),
+            failures: LogRate::default(),
+            unlogged: AtomicU64::new(0),
+        }
     }
 
     /// The limits.
@@ -216,13 +231,26 @@ impl Guard {
         }
     }
 
-    /// Whether one more line may go to the log now.
-    pub fn may_log(&self) -> bool {
-        let may = self.log.take(self.limits.log_rate);
+    /// Whether a component may write so many more lines to the log now.
+    pub(crate) fn may_log(&self, lines: u32) -> bool {
+        let may = self.log.take(self.limits.log_rate, lines);
         if !may {
             self.refuse(Limit::LogRate);
         }
         may
+    }
+
+    /// Logs that a call failed, unless many others did in the same second; those are counted.
+    pub fn failed(&self, why: &str) {
+        if !self.failures.take(FAILURES, 1) {
+            self.unlogged.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let (workload, component) = (&*self.workload, &self.entry);
+        match self.unlogged.swap(0, Ordering::Relaxed) {
+            0 => tracing::error!(workload, %component, "the component failed: {why}"),
+            unlogged => tracing::error!(workload, %component, unlogged, "the component failed: {why}"),
+        }
     }
 }
 
@@ -241,11 +269,13 @@ impl Default for LogRate {
 }
 
 impl LogRate {
-    fn take(&self, rate: u32) -> bool {
+    fn take(&self, rate: u32, count: u32) -> bool {
         let second = self.since.elapsed().as_secs() << 32;
         let step = |window: u64| {
             let lines = if window & !0xffff_ffff == second { window & 0xffff_ffff } else { 0 };
-            (lines < u64::from(rate)).then_some(second | (lines + 1))
+            // The first of a second goes out however long it is.
+            let fits = lines == 0 && rate > 0 || lines + u64::from(count) <= u64::from(rate);
+            fits.then_some(second | (lines + u64::from(count)))
         };
         self.window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok()
     }

@@ -12,6 +12,7 @@ use wasmtime::{StoreContextMut, UpdateDeadline};
 
 use crate::aside::{Aside, Ticket};
 use crate::ctx::Ctx;
+use crate::guest_log::{MAX_LINE, bounded};
 use crate::limits::{Guard, Limit};
 use crate::pool::Calls;
 use crate::ticker::TICK;
@@ -30,18 +31,27 @@ pub(crate) fn this_thread_is_aside() {
 }
 
 /// The reason of a trap first, and then where: the engine tells them the other way around, and what is dumped with them.
+/// Names are the component's own, and the text of its reasons may be.
 fn told(error: &wasmtime::Error) -> String {
     let all: Vec<_> = error.chain().map(ToString::to_string).collect();
     let is_where = |text: &&String| text.starts_with(BACKTRACE);
     let is_why = |text: &&String| !text.starts_with(BACKTRACE) && !text.starts_with("wasm coredump generated");
-    let mut told = all.iter().filter(is_why).cloned().collect::<Vec<_>>().join(": ");
-    if let Some(frames) = all.iter().find(is_where) {
-        told.push('\n');
-        // How the engine's own program is told to say more.
-        told.push_str(frames.split("\nnote: ").next().unwrap_or(frames).trim_end());
+    let why = all.iter().filter(is_why).cloned().collect::<Vec<_>>().join(": ");
+    let mut told = bounded(&why, MAX_LINE).into_owned();
+    let Some(frames) = all.iter().find(is_where) else { return told };
+    // How the engine's own program is told to say more.
+    let frames = frames.split("\nnote: ").next().unwrap_or(frames).trim_end();
+    for line in frames.lines() {
+        // A frame is indented. What is not, after the first line, is a name that has a line break in it.
+        let is_line = line.starts_with(BACKTRACE) || line.starts_with("    ");
+        told.push_str(if is_line { "\n" } else { "\\n" });
+        told.push_str(&bounded(line, MAX_FRAME));
     }
     told
 }
+
+/// The longest line of a frame, in bytes: names of generic functions are long.
+const MAX_FRAME: usize = 1024;
 
 const BACKTRACE: &str = "error while executing at wasm backtrace:";
 

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use crate::args::{Cache, EngineArgs};
 use crate::error::{Failure, HOST};
-use crate::host;
 use crate::output::bytes;
+use crate::{host, logging};
 
 pub(crate) fn cache(engine: &EngineArgs, what: &Cache) -> Result<ExitCode, Failure> {
     let cache = host::cache(engine)?;
@@ -15,7 +15,7 @@ pub(crate) fn cache(engine: &EngineArgs, what: &Cache) -> Result<ExitCode, Failu
         Cache::Size => anstream::println!("{}", cache.size().map_err(refuse)?),
         Cache::Clear => {
             let freed = cache.clear().map_err(refuse)?;
-            anstream::eprintln!("Deleted {} from {}", bytes(freed), cache.folder().display());
+            logging::print(&format!("Deleted {} from {}\n", bytes(freed), cache.folder().display()));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use wharf::workload::{ComponentType, Name, Unit};
 
 use crate::args::{Compose, EngineArgs};
 use crate::error::{self, Failure, HOST, UNRESOLVED};
-use crate::{host, manifest};
+use crate::{host, logging, manifest};
 
 pub(crate) fn compose(engine: &EngineArgs, args: &Compose) -> Result<ExitCode, Failure> {
     let (workload, declared) = manifest::read(&args.path)?;
@@ -18,7 +18,7 @@ pub(crate) fn compose(engine: &EngineArgs, args: &Compose) -> Result<ExitCode, F
     if !plan.runs() {
         return Err(Failure { code: UNRESOLVED, text: found });
     }
-    anstream::eprint!("{found}");
+    logging::print(&found);
     let unit = choose(&plan.resolution.units, args.unit.as_deref())?;
     let fused = fuse(unit, &plan.resolution, &plan.loaded.bytes).map_err(|error| Failure::new(UNRESOLVED, error))?;
     // Nobody compiles it here, so nobody else would notice.

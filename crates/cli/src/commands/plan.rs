@@ -12,7 +12,7 @@ use super::plan_picture;
 use crate::args::{EngineArgs, Plan, PlanFormat};
 use crate::error::{self, Failure, UNRESOLVED};
 use crate::output::{self, BOLD, DIM, GOOD, NAME};
-use crate::{host, manifest};
+use crate::{host, logging, manifest};
 
 pub(crate) fn plan(engine: &EngineArgs, args: &Plan) -> Result<ExitCode, Failure> {
     let (workload, declared) = manifest::read(&args.path)?;
@@ -28,7 +28,7 @@ pub(crate) fn plan(engine: &EngineArgs, args: &Plan) -> Result<ExitCode, Failure
     if !plan.runs() {
         return Err(Failure { code: UNRESOLVED, text: found });
     }
-    anstream::eprint!("{found}");
+    logging::print(&found);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,7 +11,7 @@ use wharf_http::HttpServer;
 use crate::args::{EngineArgs, Up};
 use crate::error::{self, Declared, Failure, HOST};
 use crate::output::{BOLD, DIM, NAME};
-use crate::{host, manifest, output};
+use crate::{host, logging, manifest, output};
 
 /// How many workloads start at once.
 const AT_ONCE: usize = 16;
@@ -108,7 +108,7 @@ async fn reload(host: &Host, args: &Up) -> Result<(), Failure> {
         // One that is gone already needs no stopping.
         host.workload_stop(&id).await.ok();
         gone.push(running.workload().clone());
-        anstream::eprintln!("{DIM}Stopped{DIM:#} {NAME}{id}{NAME:#}");
+        logging::print(&format!("{DIM}Stopped{DIM:#} {NAME}{id}{NAME:#}\n"));
     }
     if failed.is_empty() {
         return Ok(());
@@ -135,7 +135,7 @@ async fn renew(host: &Host, declared: Vec<Declaration>) -> Vec<(Declaration, Fai
         };
         match renewed {
             Ok(_) => {
-                anstream::eprintln!("{DIM}Reloaded{DIM:#} {NAME}{id}{NAME:#}");
+                logging::print(&format!("{DIM}Reloaded{DIM:#} {NAME}{id}{NAME:#}\n"));
                 None
             }
             Err(error) => {
@@ -152,22 +152,22 @@ fn announce(declared: &[Declaration], server: &HttpServer) {
     let url = server.url();
     let routes: Vec<_> = declared.iter().flat_map(|(workload, _)| &workload.triggers.http).collect();
     if declared.len() > 1 {
-        anstream::eprintln!("{DIM}{} workloads, {} routes{DIM:#}", declared.len(), routes.len());
+        logging::print(&format!("{DIM}{} workloads, {} routes{DIM:#}\n", declared.len(), routes.len()));
     }
-    anstream::eprintln!("{BOLD}Serving HTTP on {url}{BOLD:#}");
+    logging::print(&format!("{BOLD}Serving HTTP on {url}{BOLD:#}\n"));
     for route in routes.iter().take(FEW) {
         let host = route.host.as_deref().unwrap_or("*");
         let (path, component) = (&route.path, &route.component);
-        anstream::eprintln!("  {DIM}{host}{DIM:#} {path} → {NAME}{component}{NAME:#}");
+        logging::print(&format!("  {DIM}{host}{DIM:#} {path} → {NAME}{component}{NAME:#}\n"));
     }
     if routes.len() > FEW {
-        anstream::eprintln!("  {DIM}and {} more{DIM:#}", routes.len() - FEW);
+        logging::print(&format!("  {DIM}and {} more{DIM:#}\n", routes.len() - FEW));
     }
 }
 
 /// Ends what is under way, or gives up on it at the second signal.
 async fn drain(host: &Host, signals: &mut Signals) -> Result<ExitCode, Failure> {
-    anstream::eprintln!("{DIM}Draining; interrupt again to abort{DIM:#}");
+    logging::print(&format!("{DIM}Draining; interrupt again to abort{DIM:#}\n"));
     tokio::select! {
         () = host.shutdown() => Ok(ExitCode::SUCCESS),
         () = signals.stop() => Err(Failure::new(HOST, "aborted before all calls were done")),

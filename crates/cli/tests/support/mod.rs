@@ -116,6 +116,11 @@ impl Server {
         }
     }
 
+    /// Forgets what the program said so far, so that the next wait is for something new.
+    pub fn forget(&mut self) {
+        self.seen.clear();
+    }
+
     pub fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());

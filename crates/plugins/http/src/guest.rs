@@ -257,8 +257,7 @@ impl Guest {
     }
 
     pub(crate) fn log(&self, why: &str) {
-        let grants = self.entry.grants();
-        tracing::error!(workload = grants.workload(), component = %grants.component(), "the component failed: {why}");
+        self.entry.guard().failed(why);
     }
 }
 

@@ -195,10 +195,15 @@ async fn a_pool_that_is_empty_refuses_and_recovers() {
 async fn a_trap_in_the_middle_cuts_the_answer() {
     for (guest, mode) in [("abuse-p2", ""), ("abuse-p3", ""), ("abuse-p3", "instances = { mode = 'reuse' }")] {
         let served = Served::of(guest, mode).await;
+        let mut cut = 0;
         for _ in 0..10 {
-            assert!(served.get("/trap-mid").await.1.starts_with("cut"), "{guest} {mode}");
+            let (status, text) = served.get("/trap-mid").await;
+            cut += u32::from(text.starts_with("cut"));
+            // On a busy machine it can trap before anything is out.
+            assert!(text.starts_with("cut") || status == 502, "{guest} {mode}: {status} {text}");
             assert_eq!(served.get("/hello").await.0, 200, "{guest} {mode}");
         }
+        assert!(cut > 0, "{guest} {mode}");
     }
     let served = Served::of("abuse-p2", "").await;
     assert_eq!(served.get("/no-answer").await.0, 502);

@@ -1,7 +1,7 @@
 //! `wasi:logging` for Wharf: what a component logs goes to the host's log, under the component's name.
 //!
 //! Lines go to [`tracing`] with the target `wharf::guest`, the component's level, and the fields `workload`, `component`
-//! and `context`. Provided is `wasi:logging/logging@0.1.0-draft`.
+//! and `context`, bounded as [`wharf::guest_log`] says. Provided is `wasi:logging/logging@0.1.0-draft`.
 //!
 //! ```
 //! use wharf::{Engine, Host};
@@ -13,6 +13,7 @@
 //! ```
 
 use wasmtime::component::HasData;
+use wharf::guest_log::{self, Source};
 use wharf::limits::Guard;
 use wharf::plugin::Provided;
 use wharf::{Ctx, Link, Plugin, Scope, View};
@@ -54,7 +55,6 @@ impl Plugin for LoggingPlugin {
 
 /// The log as one component writes it.
 struct Logger<'a> {
-    workload: &'a str,
     component: &'a str,
     guard: &'a Guard,
 }
@@ -67,31 +67,20 @@ impl View for Logger<'static> {
     type Of = Self;
     fn view(scope: Scope<'_>) -> Logger<'_> {
         let Scope { grants, guard, .. } = scope;
-        Logger { workload: grants.workload(), component: grants.component().as_str(), guard }
+        Logger { component: grants.component().as_str(), guard }
     }
 }
 
 impl logging::Host for Logger<'_> {
     fn log(&mut self, level: Level, context: String, message: String) -> wasmtime::Result<()> {
-        let Self { workload, component, guard } = *self;
-        // Line by line: a component must not be able to write what looks like another's line.
-        for message in message.lines() {
-            if !guard.may_log() {
-                continue;
-            }
-            macro_rules! say {
-                ($level:ident) => {
-                    tracing::$level!(target: "wharf::guest", workload, component, context, "{message}")
-                };
-            }
-            match level {
-                Level::Trace => say!(trace),
-                Level::Debug => say!(debug),
-                Level::Info => say!(info),
-                Level::Warn => say!(warn),
-                Level::Error | Level::Critical => say!(error),
-            }
-        }
+        let level = match level {
+            Level::Trace => tracing::Level::TRACE,
+            Level::Debug => tracing::Level::DEBUG,
+            Level::Info => tracing::Level::INFO,
+            Level::Warn => tracing::Level::WARN,
+            Level::Error | Level::Critical => tracing::Level::ERROR,
+        };
+        guest_log::write(self.guard, self.component, level, Source::Context(&context), &message);
         Ok(())
     }
 }

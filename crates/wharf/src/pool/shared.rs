@@ -239,10 +239,7 @@ impl Drop for Lead {
             };
             drop(left);
             if let Err(error) = ended {
-                let grants = entry.grants();
-                tracing::error!(
-                    workload = grants.workload(), component = %grants.component(), "the component failed: {error}"
-                );
+                entry.guard().failed(&error.to_string());
             }
             drop(sharing);
         });

@@ -8,12 +8,11 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use workload::Name;
 
 use crate::ctx::ComponentGrants;
+use crate::guest_log::{self, MAX_LINE, Source};
 use crate::limits::Guard;
-
-/// The longest line that goes to the log in one piece, in bytes.
-const MAX_LINE: usize = 16 * 1024;
 
 /// Where a component's standard streams go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,16 +43,14 @@ impl Stdio {
 
 #[derive(Clone)]
 struct ToLog {
-    workload: String,
-    component: String,
+    component: Name,
     stream: &'static str,
     guard: Arc<Guard>,
 }
 
 impl ToLog {
     fn new(grants: &ComponentGrants, guard: &Arc<Guard>, stream: &'static str) -> Self {
-        let (workload, component) = (grants.workload().to_owned(), grants.component().to_string());
-        Self { workload, component, stream, guard: guard.clone() }
+        Self { component: grants.component().clone(), stream, guard: guard.clone() }
     }
 }
 
@@ -75,12 +72,10 @@ struct Lines {
 }
 
 impl Lines {
-    fn say(&mut self) {
-        let ToLog { workload, component, stream, guard } = &self.to;
-        if guard.may_log() {
-            let line = String::from_utf8_lossy(&self.line);
-            tracing::info!(target: "wharf::guest", %workload, %component, stream, "{}", line.trim_end_matches('\r'));
-        }
+    fn write(&mut self) {
+        let ToLog { component, stream, guard } = &self.to;
+        let line = String::from_utf8_lossy(&self.line);
+        guest_log::write(guard, component.as_str(), tracing::Level::INFO, Source::Stream(stream), &line);
         self.line.clear();
     }
 }
@@ -88,7 +83,7 @@ impl Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         if !self.line.is_empty() {
-            self.say();
+            self.write();
         }
     }
 }
@@ -97,11 +92,11 @@ impl AsyncWrite for Lines {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         for byte in bytes {
             if *byte == b'\n' {
-                self.say();
+                self.write();
             } else {
                 self.line.push(*byte);
                 if self.line.len() >= MAX_LINE {
-                    self.say();
+                    self.write();
                 }
             }
         }
