@@ -4,8 +4,11 @@
 
 mod support;
 
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::Request;
@@ -239,15 +242,30 @@ async fn middlewares_stand_in_front_of_a_handler_by_links() {
 async fn a_wildcard_sends_no_request_to_the_host_itself() {
     let target = Server::serve("hello-p2", &[]);
     let port = target.address.rsplit(':').next().unwrap();
-    let names = Names::new("127.0.0.1 inner.example.test\n127.0.0.1 outer.test\n169.254.169.254 cloud.example.test\n");
+    // The machine itself, by the address that it speaks to others from.
+    let outward = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let own = outward.connect("192.0.2.1:9").and_then(|()| outward.local_addr()).map(|address| address.ip());
+    let own = own.unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let reserved = [
+        ("inner", "127.0.0.1".to_owned()),
+        ("own", own.to_string()),
+        ("cloud", "169.254.169.254".to_owned()),
+        ("cloud6", "fd00:ec2::254".to_owned()),
+        ("alibaba", "100.100.100.200".to_owned()),
+        ("nat64", "64:ff9b::a9fe:a9fe".to_owned()),
+        ("sixtofour", "2002:a9fe:a9fe::1".to_owned()),
+        ("mapped", "::ffff:127.0.0.1".to_owned()),
+    ];
+    let hosts: Vec<_> = reserved.iter().map(|(name, address)| format!("{address} {name}.example.test")).collect();
+    let names = Names::new(&format!("{}\n127.0.0.1 outer.test\n", hosts.join("\n")));
     for generation in ["p2", "p3"] {
         let wildcard = format!("hosts = ['http://*.example.test:{port}']");
         // Who writes the name out means it wherever it leads; a rule for another protocol is none.
         let named =
             format!("hosts = ['http://*.example.test:{port}', 'http://outer.test:{port}', 'tcp://inner.example.test']");
         let pair = Pair::by(names.wharf(), generation, &wildcard, &named);
-        for host in ["inner.example.test", "cloud.example.test"] {
-            for answer in pair.both(&format!("http http://{host}:{port}/")).await {
+        for (host, _) in &reserved {
+            for answer in pair.both(&format!("http http://{host}.example.test:{port}/")).await {
                 assert!(answer.to_lowercase().contains("destinationipprohibited"), "{generation} {host}: {answer}");
             }
         }
@@ -255,5 +273,45 @@ async fn a_wildcard_sends_no_request_to_the_host_itself() {
         assert!(answer.starts_with("200"), "{generation}: {answer}");
         let answer = pair.ask("/mine", &format!("http http://outer.test:{port}/")).await;
         assert!(answer.to_lowercase().contains("denied"), "{generation}: {answer}");
+    }
+}
+
+/// A server that keeps connections alive, and counts them.
+fn counting() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = connections.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                    if line.is_ok_and(|line| line.is_empty()) {
+                        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").ok();
+                    }
+                }
+            });
+        }
+    });
+    (port, connections)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_a_component_share_a_connection_and_no_others_do() {
+    for generation in GENERATIONS {
+        let (port, connections) = counting();
+        let granted = format!("hosts = ['http://127.0.0.1:{port}']");
+        let pair = Pair::up(generation, &granted, &granted);
+        for _ in 0..25 {
+            assert_eq!(pair.both(&format!("http http://127.0.0.1:{port}/")).await, ["200", "200"], "{generation}");
+        }
+        let connections = connections.load(Ordering::SeqCst);
+        // One can be on its way back to the pool when the next request looks for it.
+        assert!(
+            (2..=6).contains(&connections),
+            "{generation}: {connections} connections for 50 requests of two components"
+        );
     }
 }

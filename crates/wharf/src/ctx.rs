@@ -104,14 +104,18 @@ impl ComponentGrants {
         &self.wasi
     }
 
+    /// What a plugin's `bind` made of type `T` for this component, if it bound to it.
+    pub fn find_binding<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.bindings.iter().find(|(id, _)| *id == TypeId::of::<T>()).and_then(|(_, any)| any.downcast_ref())
+    }
+
     /// What a plugin's `bind` made of type `T` for this component.
     ///
     /// # Panics
     /// When no plugin bound a `T`: the view that asks belongs to another plugin than the one that linked it.
     pub fn binding<T: Send + Sync + 'static>(&self) -> &T {
-        let found = self.bindings.iter().find(|(id, _)| *id == TypeId::of::<T>());
         #[allow(clippy::expect_used)]
-        let binding = found.and_then(|(_, any)| any.downcast_ref()).expect("a plugin's view reads its own binding");
+        let binding = self.find_binding().expect("a plugin's view reads its own binding");
         binding
     }
 }

@@ -7,6 +7,7 @@ pub mod stdio;
 mod cli;
 mod files;
 mod network;
+pub(crate) mod lookup;
 pub(crate) mod p1;
 pub(crate) mod loopback;
 pub(crate) mod sockets;
@@ -16,6 +17,8 @@ pub(crate) mod table;
 mod timezone;
 
 use workload::HostInterface;
+
+pub use lookup::Resolver;
 
 /// The version of WASI 0.2 that is provided. Components built for any 0.2 find it.
 pub const P2: &str = "0.2.12";

@@ -10,6 +10,7 @@ pub(crate) mod decode;
 mod problem;
 mod component;
 mod hosts;
+mod reserved;
 mod limits;
 mod timezone;
 mod instances;

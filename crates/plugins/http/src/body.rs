@@ -9,9 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot::Sender;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
-use wharf::limits::Guard;
 use wharf::pool::CallGuard;
 use wharf::pool::shared::Lead;
 use wharf::{Ended, Limit};
@@ -378,59 +376,6 @@ struct Watched {
     left: Option<u64>,
     /// Told when the body is through.
     through: Option<Sender<bool>>,
-}
-
-/// A request's body as a component reads it: it fails beyond its limit, and when the client sends nothing for too long.
-pub(crate) struct Upload<B> {
-    body: B,
-    left: u64,
-    guard: Arc<Guard>,
-    timeout: Duration,
-    /// Runs while the component waits for the client. Made when it first does: most bodies are there already.
-    waiting: Option<Pin<Box<Sleep>>>,
-    is_waiting: bool,
-}
-
-impl<B> Upload<B> {
-    pub(crate) fn new(body: B, guard: Arc<Guard>, timeout: Duration) -> Self {
-        Self { body, left: guard.limits().request_body, guard, timeout, waiting: None, is_waiting: false }
-    }
-}
-
-impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Upload<B> {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = &mut *self;
-        let Poll::Ready(polled) = Pin::new(&mut this.body).poll_frame(cx) else {
-            let timeout = this.timeout;
-            let waiting = this.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-            if !std::mem::replace(&mut this.is_waiting, true) {
-                waiting.as_mut().reset(Instant::now() + timeout);
-            }
-            return waiting.as_mut().poll(cx).map(|()| Some(Err(Error::ConnectionReadTimeout)));
-        };
-        this.is_waiting = false;
-        if let Some(Ok(frame)) = &polled {
-            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            if length > this.left {
-                this.guard.refuse(Limit::RequestBody);
-                let limit = this.guard.limits().request_body;
-                return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(limit)))));
-            }
-            this.left -= length;
-        }
-        Poll::Ready(polled)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 impl Body for Watched {

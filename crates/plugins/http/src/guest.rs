@@ -27,6 +27,7 @@ use wharf::{Ctx, Driven, Ended, Entry, Limit, View as _};
 use crate::body::{self, Driving, ResponseBody, Whole};
 use crate::frame::{self, Content};
 use crate::outbound::Http;
+use crate::upload::Upload;
 
 /// A component that answers requests.
 pub(crate) struct Guest {
@@ -239,7 +240,7 @@ impl Guest {
         if body.is_end_stream() {
             return body.boxed_unsync();
         }
-        WasiBody::new(body::Upload::new(body, self.entry.guard().clone(), timeout))
+        WasiBody::new(Upload::new(body, self.entry.guard().clone(), timeout))
     }
 
     pub(crate) fn guard(&self) -> &Arc<wharf::limits::Guard> {

@@ -20,6 +20,8 @@
 //! # }
 //! ```
 
+mod connect;
+mod pool;
 mod outbound;
 mod client;
 mod target;
@@ -27,6 +29,7 @@ mod routes;
 mod guest;
 mod frame;
 mod body;
+mod upload;
 mod tls;
 mod prompt;
 mod connection;

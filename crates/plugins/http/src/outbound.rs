@@ -1,16 +1,28 @@
 //! `wasi:http` for components: its types, shared by a unit, and requests, held to each component's own `hosts`.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use http::HeaderName;
 use http::uri::Scheme;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::bindings::http as p2;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
+use wasmtime_wasi_http::p3::bindings::http as p3;
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
+};
 use wharf::limits::Guard;
 use wharf::plugin::Provided;
-use wharf::workload::manifest::{HostPattern, HostRule, Protocol};
-use wharf::{Ctx, Limit, Link, Plugin, Scope, View};
+use wharf::wasi::Resolver;
+use wharf::workload::manifest::Protocol;
+use wharf::{Binding, Ctx, Limit, Link, Plugin, PluginError, Scope, View};
 
 use crate::client;
+use crate::pool::Pool;
+use crate::upload::Held;
 
 /// Provides `wasi:http` 0.2 and 0.3. A request goes out when an entry of the component's `hosts` allows its scheme, host
 /// and port; else it fails with the interface's own `HTTP-request-denied`.
@@ -30,6 +42,10 @@ impl Plugin for HttpPlugin {
             Provided::shared("wasi:http/types@0.3.0"),
             Provided::grant("wasi:http/client@0.3.0"),
         ]
+    }
+
+    fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
+        binding.keep(Arc::new(Pool::new()))
     }
 
     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
@@ -63,89 +79,119 @@ impl View for Http {
         let state = scope.state.get_or_insert_with(|| {
             let mut ctx = WasiHttpCtx::new();
             ctx.set_field_size_limit(usize::try_from(guard.limits().headers).unwrap_or(usize::MAX));
-            State { ctx, hooks: Hooks { hosts: grants.wasi().hosts().clone(), guard: guard.clone(), open: None } }
+            let resolver = grants.wasi().resolver();
+            let pool = grants.find_binding().cloned();
+            State { ctx, hooks: Hooks { resolver, pool, guard: guard.clone(), under_way: None } }
         });
         WasiHttpCtxView { hooks: &mut state.hooks, table: scope.table, ctx: &mut state.ctx }
     }
 }
 
 struct Hooks {
-    hosts: Arc<[HostRule]>,
+    resolver: Resolver,
+    /// Of every component that imports something of this plugin.
+    pool: Option<Arc<Pool>>,
     guard: Arc<Guard>,
-    /// As many as there are clones of it, but for this one: the connections that are open. Made with the first.
-    open: Option<Arc<()>>,
+    /// As many as there are clones of it, but for this one: the requests that are under way. Made with the first.
+    under_way: Option<Arc<()>>,
 }
 
 impl Hooks {
-    /// Whether a request may go out; a host that it is only if it does not lead where wildcards may not.
-    fn allow<B>(&self, request: &http::Request<B>) -> Result<Option<Wild>, Error> {
+    /// Whether a request may go out. Where its host leads is checked when it is looked up.
+    fn allow<B>(&self, request: &http::Request<B>) -> Result<(), Error> {
         let uri = request.uri();
         let protocol = if uri.scheme() == Some(&Scheme::HTTPS) { Protocol::Https } else { Protocol::Http };
         let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
         let port = uri.port_u16().or(protocol.default_port()).ok_or(Error::HttpRequestUriInvalid)?;
-        let mut rules = self.hosts.iter().filter(|rule| rule.allows_name(protocol, host, port)).peekable();
-        if rules.peek().is_some() {
-            let wild = rules.all(|rule| matches!(rule.host, HostPattern::Suffix(_)));
-            return Ok(wild.then(|| Wild { protocol, host: host.to_owned(), port, hosts: self.hosts.clone() }));
+        if self.resolver.hosts().iter().any(|rule| rule.allows_name(protocol, host, port)) {
+            return Ok(());
         }
         tracing::debug!(host, port, "request refused: no entry of `hosts` allows it");
         Err(Error::HttpRequestDenied)
     }
-}
 
-/// A host that nothing but wildcards allow.
-struct Wild {
-    protocol: Protocol,
-    host: String,
-    port: u16,
-    hosts: Arc<[HostRule]>,
-}
-
-impl Wild {
-    /// Refuses a host that leads where wildcards may not. It is looked up once more to connect, and could lead elsewhere then.
-    async fn check(self) -> Result<(), Error> {
-        let Self { protocol, host, port, hosts } = self;
-        let mut found = tokio::net::lookup_host((host.as_str(), port)).await.map_err(Error::Connect)?;
-        let may =
-            |address| hosts.iter().any(|rule| rule.allows_name(protocol, &host, port) && rule.may_lead_to(address));
-        if found.all(|address| may(address.ip())) { Ok(()) } else { Err(Error::DestinationIpProhibited) }
-    }
-}
-
-impl Hooks {
-    /// Counts one more connection until what this returns is dropped.
-    fn open(&mut self) -> Result<Arc<()>, Error> {
-        let open = self.open.get_or_insert_default();
-        if Arc::strong_count(open) > self.guard.limits().connections as usize {
+    /// Counts one more request until what this returns is dropped.
+    fn count(&mut self) -> Result<Arc<()>, Error> {
+        let under_way = self.under_way.get_or_insert_default();
+        if Arc::strong_count(under_way) > self.guard.limits().connections as usize {
             self.guard.refuse(Limit::Connections);
             return Err(Error::ConnectionLimitReached);
         }
-        Ok(open.clone())
+        Ok(under_way.clone())
     }
 }
 
 type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 impl WasiHttpHooks for Hooks {
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        let open = self.allow(&request).and_then(|wild| Ok((wild, self.open()?)));
+        let allowed = self.allow(&request).and_then(|()| self.count());
+        let (resolver, headers) = (self.resolver.clone(), self.guard.limits().headers);
+        let pool = self.pool.clone().ok_or(Error::HttpRequestDenied);
         Box::new(async move {
-            let (wild, open) = open?;
-            if let Some(wild) = wild {
-                wild.check().await?;
-            }
-            let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
-            let io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async move {
-                let done = io.await;
-                drop(open);
-                done
-            });
-            Ok((response.map(http_body_util::BodyExt::boxed_unsync), io))
+            let under_way = allowed?;
+            let (sent, done) = oneshot::channel();
+            let request = request.map(|body| WasiBody::new(Watched { body, sent: Some(sent) }));
+            let response = pool?.send(&resolver, headers, request, options).await?;
+            let response = response.map(|body| WasiBody::new(Held { body, _under_way: under_way }));
+            // A server need not read a request to its end to answer it.
+            let done = async move { done.await.unwrap_or(Ok(())) };
+            Ok((response, Box::new(done) as Box<dyn Future<Output = Result<(), Error>> + Send>))
         })
+    }
+
+    // What goes wrong with a request is the component's to know, and how often it does is not the log's to suffer.
+
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> p2::types::ErrorCode {
+        tracing::debug!(%error, "a request failed");
+        p2::types::ErrorCode::HttpProtocolError
+    }
+
+    fn p3_error_from_hyper(&mut self, error: &hyper::Error) -> p3::types::ErrorCode {
+        tracing::debug!(%error, "a request failed");
+        p3::types::ErrorCode::HttpProtocolError
+    }
+}
+
+/// A request's body, and who learns whether it was sent.
+struct Watched {
+    body: WasiBody,
+    sent: Option<oneshot::Sender<Result<(), Error>>>,
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let ended = match polled {
+            Poll::Ready(Some(Err(error))) => Err(error),
+            Poll::Ready(None) => Ok(()),
+            other => return other,
+        };
+        // The component's own error is its to know; the connection only has to end.
+        let frame = ended.is_err().then_some(Err(Error::HttpProtocolError));
+        if let Some(sent) = self.sent.take() {
+            sent.send(ended).ok();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

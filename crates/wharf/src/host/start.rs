@@ -19,6 +19,7 @@ use crate::plugin::{Binding, PluginError};
 use crate::policy::Policy;
 use crate::pool::{Calls, Entry, Gate, Kept, Program};
 use crate::wasi::grants::{Grants, VolumeError};
+use crate::wasi::lookup::Lookups;
 use crate::wasi::loopback::Loopback;
 use crate::wasi::p1;
 
@@ -185,7 +186,7 @@ fn prepare(host: &Inner, workload: Workload) -> Result<Prepared, StartError> {
         unit.map(|unit| *unit = Fused { bytes: EMPTY.into(), scoped: BTreeMap::new(), ..unit.clone() }).is_some()
     });
     let (folders, volumes) = folders(&workload)?;
-    let places = Places { folders, loopback: Arc::default() };
+    let places = Places { folders, loopback: Arc::default(), lookups: Lookups::new(LOOKUPS) };
     let mut grants = BTreeMap::new();
     for name in workload.components.keys() {
         let grant = grant(host, &workload, name, &plan, &places)?;
@@ -198,7 +199,11 @@ fn prepare(host: &Inner, workload: Workload) -> Result<Prepared, StartError> {
 struct Places {
     folders: BTreeMap<Name, PathBuf>,
     loopback: Arc<Loopback>,
+    lookups: Lookups,
 }
+
+/// How many names a workload may look up at once.
+const LOOKUPS: u32 = 16;
 
 /// Where each volume is on this host, and the folders that were made for the ephemeral ones.
 fn folders(workload: &Workload) -> Result<(BTreeMap<Name, PathBuf>, Vec<tempfile::TempDir>), StartError> {
@@ -229,7 +234,7 @@ fn grant(
     let component = &workload.components[name];
     let folder =
         |mount: &workload::manifest::Mount| places.folders.get(&mount.volume).map(|path: &PathBuf| -> &Path { path });
-    let wasi = Grants::open(name, component, host.stdio, host.dedicated, &places.loopback, folder)?;
+    let wasi = Grants::open(name, component, host.stdio, host.dedicated, &places.loopback, &places.lookups, folder)?;
     let mut bindings = Vec::new();
     for plugin in &host.plugins {
         let uses = |provider: &workload::Provider| matches!(provider, workload::Provider::Plugin { plugin: name, .. } if name == plugin.name());

@@ -7,8 +7,9 @@ use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesyste
 use wasmtime_wasi::sockets::WasiSocketsCtx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use workload::Name;
-use workload::manifest::{Access, Component, HostRule, Mount, Protocol};
+use workload::manifest::{Access, Component, Mount, Protocol};
 
+use super::lookup::{Lookups, Resolver};
 use super::loopback::Loopback;
 use super::network::Network;
 use super::stdio::Stdio;
@@ -50,10 +51,11 @@ impl Grants {
         stdio: Stdio,
         dedicated: bool,
         loopback: &Arc<Loopback>,
+        lookups: &Lookups,
         folder: impl Fn(&Mount) -> Option<&'p Path>,
     ) -> Result<Self, VolumeError> {
         let program = component.program.clone().unwrap_or_else(|| name.to_string());
-        let network = Arc::new(Network::new(component.hosts.clone(), loopback.clone()));
+        let network = Arc::new(Network::new(component.hosts.clone(), loopback.clone(), lookups.clone()));
         // Before the volumes, each of which takes it over.
         let handles = WasiCtxBuilder::new().allow_blocking_current_thread(dedicated).build().filesystem().clone();
         let mut builder = WasiCtxBuilder::new();
@@ -91,14 +93,18 @@ impl Grants {
         self.network.rules().iter().any(|rule| rule.allows_name(protocol, host, port))
     }
 
+    /// Looks up hosts for connections that the component may make.
+    pub fn resolver(&self) -> Resolver {
+        Resolver::of(self.network.clone())
+    }
+
+    pub(super) fn network(&self) -> &Arc<Network> {
+        &self.network
+    }
+
     /// The loopback of the component's workload.
     pub(crate) fn loopback(&self) -> &Arc<Loopback> {
         self.network.loopback()
-    }
-
-    /// The component's `hosts`.
-    pub fn hosts(&self) -> &Arc<[HostRule]> {
-        self.network.rules()
     }
 }
 

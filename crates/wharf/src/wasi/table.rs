@@ -19,7 +19,7 @@ use wasmtime_wasi::sockets::WasiSockets;
 use workload::InterfaceName;
 
 use super::cli::{Cli, Environment, HasEnvironment};
-use super::network::{HasLookup, Lookup};
+use super::lookup::{self, HasLookup, Lookup};
 use super::sockets::{HasSockets, Sockets};
 use super::{P2, P3, files, grants, timezone};
 use crate::ctx::Ctx;
@@ -242,13 +242,7 @@ static ROWS_P2: &[Row] = &[
         "opens the network, with the component's `hosts`",
         grant!(p2::sockets::instance_network, HasSockets, Sockets)
     ),
-    row!(
-        P2,
-        "wasi:sockets/ip-name-lookup",
-        grant,
-        "looks names up, those of the component's `hosts`",
-        grant!(p2::sockets::ip_name_lookup, HasLookup, Lookup)
-    ),
+    row!(P2, "wasi:sockets/ip-name-lookup", grant, "looks names up, those of the component's `hosts`", lookup::link_p2),
     row!(
         P2,
         "wasi:sockets/tcp",

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::decode::{Decode, Gathered, parsed};
+use super::reserved;
 use super::tree::Node;
 
 /// What speaks to a host: the scheme of a rule.
@@ -98,7 +99,7 @@ impl HostRule {
         self.covers(protocol, port)
             && match &self.host {
                 HostPattern::Any => true,
-                // An IPv4 address in IPv6's clothes is the IPv4 address.
+                // An IPv4-mapped IPv6 address is the IPv4 address.
                 HostPattern::Net(net) => net.contains(&address.to_canonical()),
                 HostPattern::Name(_) | HostPattern::Suffix(_) => false,
             }
@@ -114,15 +115,12 @@ impl HostRule {
         self.protocol.is_none_or(|p| p == protocol) && self.port.is_none_or(|p| p == port)
     }
 
-    /// Whether a name that the rule speaks of may lead to this address. Who wrote a name meant it wherever it leads; what is
-    /// below a wildcard is named by others, and never leads to loopback, link-local (where clouds keep their secrets) or
-    /// unspecified addresses.
-    pub fn may_lead_to(&self, address: IpAddr) -> bool {
-        let near = match address.to_canonical() {
-            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
-            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
-        };
-        !(near && matches!(self.host, HostPattern::Suffix(_)))
+    /// Whether a name that the rule speaks of may lead to this address. A name that is written in full leads anywhere. What is
+    /// below a wildcard is named by others: it never leads to loopback, link-local and multicast addresses, to the services
+    /// of cloud platforms, or to the machine itself, whose addresses `is_own` knows.
+    pub fn may_lead_to(&self, address: IpAddr, is_own: impl Fn(IpAddr) -> bool) -> bool {
+        !matches!(self.host, HostPattern::Suffix(_))
+            || (reserved::reason(address).is_none() && !reserved::readings(address).into_iter().any(is_own))
     }
 
     /// Whether the rule speaks of this name.
@@ -263,11 +261,12 @@ mod tests {
         assert!(!api.allows_name(Http, "api.example.com", 80));
         assert!(!api.allows_name(Https, "evil-api.example.com", 443));
         let below = rule("*.example.com:443");
-        for near in ["127.0.0.1", "169.254.169.254", "0.0.0.0", "::1", "fe80::1", "::ffff:127.0.0.1"] {
-            assert!(!below.may_lead_to(near.parse().unwrap()), "{near}");
-            assert!(rule("example.com").may_lead_to(near.parse().unwrap()), "{near}");
+        let own = |address: IpAddr| address == IpAddr::from([10, 0, 0, 7]);
+        for near in ["127.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "10.0.0.7", "64:ff9b::10.0.0.7"] {
+            assert!(!below.may_lead_to(near.parse().unwrap(), own), "{near}");
+            assert!(rule("example.com").may_lead_to(near.parse().unwrap(), own), "{near}");
         }
-        assert!(below.may_lead_to("10.0.0.1".parse().unwrap()));
+        assert!(below.may_lead_to("10.0.0.1".parse().unwrap(), own));
         assert!(below.allows_name(Https, "a.b.example.com", 443));
         assert!(!below.allows_name(Https, "example.com", 443), "not the name itself");
         assert!(!below.allows_name(Https, "notexample.com", 443));
