@@ -95,8 +95,10 @@ fn say(plan: &Plan) -> String {
     for (name, imports) in &plan.resolution.components {
         for import in imports {
             let by = match &import.provider {
-                Provider::Sibling { component, export, explicit } => {
-                    format!("{component}'s {export}{}", if *explicit { ", by link" } else { "" })
+                Provider::Sibling { component, export, explicit, instead_of } => {
+                    let link = if *explicit { ", by link" } else { "" };
+                    let instead = instead_of.as_ref().map_or_else(String::new, |host| format!(", in place of {host}"));
+                    format!("{component}'s {export}{link}{instead}")
                 }
                 Provider::Plugin { plugin, grant, .. } => format!("plugin {plugin}, grant: {grant}"),
                 Provider::Wasi { grant, .. } => format!("WASI, grant: {grant}"),

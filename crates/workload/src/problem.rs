@@ -118,6 +118,16 @@ pub enum Problem {
         /// The import.
         import: String,
     },
+    /// A component stands between others and what the host would grant them, and no link says that it should.
+    #[error("`{component}` satisfies `{import}` in place of the host for {}", names(importers))]
+    Interposed {
+        /// The component that exports the interface.
+        component: Name,
+        /// The interface.
+        import: String,
+        /// The components that import it.
+        importers: Vec<Name>,
+    },
     /// A trigger names a component that is not there.
     #[error("a trigger calls `{name}`, and there is no such component")]
     TriggerUnknownComponent {
@@ -239,7 +249,7 @@ impl Problem {
     /// Whether it keeps the workload from running.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Unreached { .. } | Self::NoEffect { .. } => Severity::Warning,
+            Self::Unreached { .. } | Self::NoEffect { .. } | Self::Interposed { .. } => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -250,6 +260,7 @@ impl Problem {
             Self::MissingImport { component, .. }
             | Self::Ambiguous { component, .. }
             | Self::SharedGrant { component, .. }
+            | Self::Interposed { component, .. }
             | Self::Unreached { component } => format!("components.{component}"),
             Self::NoEffect { component, key, .. } => format!("components.{component}.{key}"),
             Self::ServiceWithoutExport { component, .. } => format!("components.{component}.service"),
@@ -320,6 +331,13 @@ impl Problem {
             }
             Self::SharedGrant { resource, .. } => {
                 format!("let one component keep what it opened through `{resource}` and offer functions over it")
+            }
+            Self::Interposed { component, import, importers } => {
+                let from = importers.first().map_or("", Name::as_str);
+                format!(
+                    "what they ask for passes through `{component}`; if that is meant, say so for each: [[links]] from = \
+                     \"{from}\", import = \"{import}\", to = \"{component}\""
+                )
             }
             Self::Unreached { component } => format!("take `{component}` away, or link something to it"),
             Self::NoEffect { key, entries, .. } => format!("set `{key}` on {}", names(entries)),

@@ -37,6 +37,10 @@ pub enum Provider {
         export: String,
         /// Whether a `[[links]]` entry said so.
         explicit: bool,
+        /// The interface of the host in whose place it stands, if that grants something: what the host would hold the
+        /// importing component to, the sibling need not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        instead_of: Option<String>,
     },
     /// A plugin of the host.
     Plugin {

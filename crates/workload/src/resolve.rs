@@ -47,9 +47,23 @@ pub fn resolve(workload: &Workload, types: &ComponentTypes, host: &[HostInterfac
         let imports = component.imports().iter().filter_map(|import| at.resolve(import, &mut problems)).collect();
         resolution.components.insert(name.clone(), imports);
     }
+    problems.extend(interposed(&resolution));
     units::find(workload, types, &mut resolution, &mut problems);
     problems.sort_by_key(|p| (std::cmp::Reverse(p.severity()), p.place()));
     (resolution, problems)
+}
+
+/// Components that stand between others and what the host grants, without being asked to.
+fn interposed(resolution: &Resolution) -> impl Iterator<Item = Problem> {
+    let mut found: BTreeMap<(Name, String), Vec<Name>> = BTreeMap::new();
+    for (importer, imports) in &resolution.components {
+        for ResolvedImport { import, provider } in imports {
+            if let Provider::Sibling { component, explicit: false, instead_of: Some(_), .. } = provider {
+                found.entry((component.clone(), import.clone())).or_default().push(importer.clone());
+            }
+        }
+    }
+    found.into_iter().map(|((component, import), importers)| Problem::Interposed { component, import, importers })
 }
 
 /// Whether a list of problems lets the workload run.
@@ -90,7 +104,8 @@ impl Importer<'_> {
         let difference = match candidates::fits(&self.types[link.to], link.export, self.component, import) {
             Ok(()) => {
                 let (component, export) = (link.to.clone(), link.export.name.clone());
-                return Some(Provider::Sibling { component, export, explicit: true });
+                let instead_of = candidates::granted_by_host(self.host, import);
+                return Some(Provider::Sibling { component, export, explicit: true, instead_of });
             }
             Err(difference) => difference,
         };
@@ -106,7 +121,8 @@ impl Importer<'_> {
             [] => {}
             [(component, export)] => {
                 let (component, export) = ((*component).clone(), export.name.clone());
-                return Some(Provider::Sibling { component, export, explicit: false });
+                let instead_of = candidates::granted_by_host(self.host, import);
+                return Some(Provider::Sibling { component, export, explicit: false, instead_of });
             }
             several => {
                 let candidates = several.iter().map(|(name, _)| (*name).clone()).collect();

@@ -81,9 +81,10 @@ fn component(workload: &Workload, plan: &Planned, name: &Name) {
 
 fn who(provider: &Provider) -> String {
     match provider {
-        Provider::Sibling { component, explicit, .. } => {
+        Provider::Sibling { component, explicit, instead_of, .. } => {
             let link = if *explicit { " (by link)" } else { "" };
-            format!("{GOOD}{component}{GOOD:#}{link}")
+            let instead = if instead_of.is_some() { " in place of the host" } else { "" };
+            format!("{GOOD}{component}{GOOD:#}{link}{instead}")
         }
         Provider::Plugin { plugin, grant, .. } => format!("plugin {plugin}{}", shared(*grant)),
         Provider::Wasi { grant, .. } => format!("WASI{}", shared(*grant)),

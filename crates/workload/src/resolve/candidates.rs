@@ -90,6 +90,14 @@ pub(super) fn from_host(host: &[HostInterface], import: &InterfaceName) -> Optio
     })
 }
 
+/// The host's interface that would satisfy an import with something that it grants.
+pub(super) fn granted_by_host(host: &[HostInterface], import: &Extern) -> Option<String> {
+    match from_host(host, import.interface.as_ref()?)? {
+        Provider::Plugin { interface, grant: true, .. } | Provider::Wasi { interface, grant: true } => Some(interface),
+        _ => None,
+    }
+}
+
 /// Whether an import that a sibling satisfies passes handles of an interface that each component has its own of. Gives
 /// that interface.
 pub(super) fn passes_a_grant(at: &Importer<'_>, import: &Extern) -> Option<String> {
