@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
 export CARGO_TARGET_DIR="${XDG_CACHE_HOME:-$HOME/.cache}/wharf/fuzz"
-for target in manifest resolver; do
+for target in manifest growth resolver; do
     mkdir -p "fuzz/corpus/$target"
     if [ "$target" = manifest ]; then
         # What is known to be a manifest is a better start than nothing.

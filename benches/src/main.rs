@@ -1,6 +1,6 @@
 //! What Wharf measures, and against whom. Figures are ratios within one run; docs/performance.md keeps them.
 //!
-//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | features`
+//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | features | manifest`
 
 mod bodies;
 mod calls;
@@ -12,6 +12,7 @@ mod features;
 mod floor;
 mod fuse;
 mod inside;
+mod manifest;
 mod process;
 mod serve;
 mod sockets;
@@ -39,8 +40,9 @@ fn main() -> ExitCode {
         ["sockets"] => sockets::run(),
         ["streams"] => streams::run(),
         ["features"] => features::run(),
+        ["manifest"] => manifest::run(),
         ["floor", address] => floor::run(address),
-        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | features"
+        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | features | manifest"
             .into()),
     };
     match done {

@@ -76,13 +76,16 @@ impl Declared {
     }
 }
 
-pub(crate) fn manifest(file: &Path, problems: &[ManifestProblem]) -> Failure {
+pub(crate) fn manifest(file: &Path, problems: &[ManifestProblem], omitted: usize) -> Failure {
     let mut text = String::new();
     for problem in problems {
         let place = format!("{}:{}", file.display(), problem.at);
         text += &one(Severity::Error, Some(&place), &problem.message, &[], problem.hint.as_deref());
     }
-    Failure { code: MANIFEST, text: text + &count(problems.len(), 0) }
+    if omitted > 0 {
+        writeln!(text, "{PLACE}and {omitted} more, which are not listed{PLACE:#}").ok();
+    }
+    Failure { code: MANIFEST, text: text + &count(problems.len() + omitted, 0) }
 }
 
 /// All that stands in the way of a workload, warnings among it.

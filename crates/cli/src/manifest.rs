@@ -20,7 +20,7 @@ pub(crate) fn read(path: &Path) -> Result<(Workload, Declared), Failure> {
         return Err(Failure::with_hint(MANIFEST, message, "a manifest ends in .toml, .yaml, .yml or .json"));
     };
     let parsed = parse_bytes(&bytes(&file)?, format);
-    let Some(workload) = parsed.workload else { return Err(error::manifest(&file, &parsed.problems)) };
+    let Some(workload) = parsed.workload else { return Err(error::manifest(&file, &parsed.problems, parsed.omitted)) };
     let folder = file.parent().map(PathBuf::from).unwrap_or_default();
     Ok((workload.under(&folder), Declared { file: Some(file), origins: parsed.origins }))
 }

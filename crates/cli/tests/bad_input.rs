@@ -119,3 +119,16 @@ fn flags() {
     refused(&run(&["serve", &hello, "--listen", "127.0.0.1:0", "--dir", "/no/such/folder::/a"]), 6, "cannot be opened");
     refused(&run(&["--log", "=[", "schema"]), 2, "a filter is such as");
 }
+
+#[test]
+fn a_manifest_with_very_many_problems_is_refused_soon_and_briefly() {
+    let keys: String = (0..60_000).map(|n| format!("k{n} = 1\n")).collect::<Vec<_>>().concat();
+    for text in [keys.clone(), format!("x = {{ {} }}", keys.replace('\n', ", "))] {
+        let folder = manifest(&text);
+        let output = run(&["plan", folder.path().to_str().unwrap()]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(3));
+        assert!(said.len() < 100_000, "{} bytes", said.len());
+        assert!(!text.starts_with('k') || said.contains("more, which are not listed"), "{said}");
+    }
+}

@@ -19,6 +19,7 @@ mod link;
 mod trigger;
 mod schema;
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 pub use component::{Component, Digest, DigestError, Source};
@@ -27,7 +28,7 @@ pub use hosts::{HostPattern, HostRule, HostRuleError, Protocol};
 pub use instances::{Instances, InstancesMode};
 pub use limits::{Bytes, Limits, Millis};
 pub use link::Link;
-pub use problem::{ManifestProblem, ManifestProblemKind, Position};
+pub use problem::{MAX_PROBLEMS, ManifestProblem, ManifestProblemKind, Position};
 pub use schema::schema;
 pub use timezone::{TimeZone, TimeZoneError, ZoneName};
 pub use trigger::{CommandTrigger, HttpPath, HttpPathError, HttpTrigger, Triggers};
@@ -36,6 +37,7 @@ pub use volume::{Access, Mount, Volume};
 use crate::name::Name;
 use crate::workload::Workload;
 use decode::{Gathered, Table};
+use problem::Problems;
 use tree::{Node, Value};
 
 /// The largest manifest that is read, in bytes.
@@ -76,21 +78,23 @@ pub struct Parsed {
     pub workload: Option<Workload>,
     /// Where each part of it stands in the text.
     pub origins: Origins,
-    /// Everything that is wrong, in the order of the text.
+    /// What is wrong, in the order of the text: everything, up to [`MAX_PROBLEMS`].
     pub problems: Vec<ManifestProblem>,
+    /// How many more problems there are.
+    pub omitted: usize,
 }
 
 /// Parses a manifest that may not even be text: what is not UTF-8 is a problem with its place.
 pub fn parse_bytes(bytes: &[u8], format: Format) -> Parsed {
     if bytes.len() > MAX_BYTES {
-        return failed(vec![too_large(bytes.len())]);
+        return failed(too_large(bytes.len()));
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => parse(text, format),
         Err(error) => {
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             let at = tree::Lines::new(&good).position(good.len());
-            failed(vec![ManifestProblem::syntax(at, "this is not UTF-8 text")])
+            failed(ManifestProblem::syntax(at, "this is not UTF-8 text"))
         }
     }
 }
@@ -98,26 +102,31 @@ pub fn parse_bytes(bytes: &[u8], format: Format) -> Parsed {
 /// Parses a manifest.
 pub fn parse(text: &str, format: Format) -> Parsed {
     if text.len() > MAX_BYTES {
-        return failed(vec![too_large(text.len())]);
+        return failed(too_large(text.len()));
     }
     let (tree, problems) = match format {
         Format::Toml => toml::read(text),
         Format::Yaml => yaml::read(text),
         Format::Json => yaml::read_json(text),
     };
-    let Some(tree) = tree else { return failed(problems) };
+    let Some(tree) = tree else { return parsed(None, Origins::default(), problems) };
     let mut to = Gathered { problems, ..Gathered::default() };
     let workload = workload(&tree, &mut to);
     if let Some(workload) = &workload {
         check(workload, &mut to);
     }
-    to.problems.sort_by_key(|p| p.at);
-    let workload = if to.problems.is_empty() { workload } else { None };
-    Parsed { workload, origins: to.origins, problems: to.problems }
+    parsed(workload, to.origins, to.problems)
 }
 
-fn failed(problems: Vec<ManifestProblem>) -> Parsed {
-    Parsed { workload: None, origins: Origins::default(), problems }
+fn parsed(workload: Option<Workload>, origins: Origins, problems: Problems) -> Parsed {
+    let (problems, omitted) = problems.into_parts();
+    Parsed { workload: workload.filter(|_| problems.is_empty()), origins, problems, omitted }
+}
+
+fn failed(problem: ManifestProblem) -> Parsed {
+    let mut problems = Problems::default();
+    problems.push(problem);
+    parsed(None, Origins::default(), problems)
 }
 
 fn too_large(bytes: usize) -> ManifestProblem {
@@ -165,24 +174,27 @@ fn check(workload: &Workload, to: &mut Gathered) {
         to.bad(at, "a workload needs at least one component");
     }
     for (name, component) in &workload.components {
+        let mut guests = HashSet::new();
         for (i, mount) in component.volumes.iter().enumerate() {
             if !workload.volumes.contains_key(&mount.volume) {
                 let at = place(to, &format!("components.{name}.volumes.{i}.volume"));
-                to.problems.push(no_volume(at, &mount.volume, workload));
+                to.problem(|| no_volume(at, &mount.volume, workload));
             }
-            if component.volumes[..i].iter().any(|other| other.guest == mount.guest) {
+            if !guests.insert(&mount.guest) {
                 let at = place(to, &format!("components.{name}.volumes.{i}.guest"));
                 to.bad(at, format!("two volumes of `{name}` are mounted at `{}`", mount.guest));
             }
         }
     }
+    let mut routes = HashMap::new();
     for (i, route) in workload.triggers.http.iter().enumerate() {
-        let same = |other: &&HttpTrigger| other.host == route.host && other.path == route.path;
-        if let Some(other) = workload.triggers.http[..i].iter().find(same) {
+        if let Some(other) = routes.insert((&route.host, &route.path), &route.component) {
             let at = place(to, &format!("triggers.http.{i}.path"));
             let host = route.host.as_deref().unwrap_or("any host");
-            let (a, b) = (&other.component, &route.component);
-            to.bad(at, format!("`{}` on {host} is routed twice, to `{a}` and to `{b}`", route.path));
+            to.bad(
+                at,
+                format!("`{}` on {host} is routed twice, to `{other}` and to `{}`", route.path, route.component),
+            );
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Tree → typed values, collecting every problem instead of stopping at the first.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::problem::{ManifestProblem, ManifestProblemKind, Position};
+use super::problem::{ManifestProblem, ManifestProblemKind, Position, Problems};
 use super::tree::{Node, Value};
-use crate::name::Name;
+use crate::name::{MAX_NAME, Name};
 
 /// Where each key of a manifest stands: `components.web.source` → line and column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,13 +27,22 @@ impl Origins {
 /// What decoding gathers as it goes.
 #[derive(Default)]
 pub(crate) struct Gathered {
-    pub(crate) problems: Vec<ManifestProblem>,
+    pub(crate) problems: Problems,
     pub(crate) origins: Origins,
 }
 
 impl Gathered {
     pub(crate) fn bad(&mut self, at: Position, message: impl Into<String>) {
         self.push(at, ManifestProblemKind::BadValue, message.into(), None);
+    }
+
+    /// Adds a problem, which is only found out about if it is listed.
+    pub(crate) fn problem(&mut self, problem: impl FnOnce() -> ManifestProblem) {
+        if self.problems.is_full() {
+            self.problems.omit(1);
+        } else {
+            self.problems.push(problem());
+        }
     }
 
     fn push(&mut self, at: Position, kind: ManifestProblemKind, message: String, hint: Option<String>) {
@@ -102,6 +112,10 @@ impl<'n> Table<'n> {
     pub(crate) fn finish(self, to: &mut Gathered) {
         for (key, _) in self.entries.iter().filter(|(k, _)| !self.known.contains(&k.text.as_str())) {
             let place = if self.path.is_empty() { "a manifest".to_owned() } else { format!("`{}`", self.path) };
+            if to.problems.is_full() {
+                to.problems.omit(1);
+                continue;
+            }
             let hint = match nearest(&key.text, self.known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("it can have {}", list(&self.known)),
@@ -112,18 +126,35 @@ impl<'n> Table<'n> {
     }
 }
 
+/// The longest text that is compared with others to guess what was meant, and how many of those.
+const MAX_GUESSED: usize = 256;
+const MAX_CANDIDATES: usize = 1000;
+
 /// The candidate that is so like `text` that it may have been meant.
 pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // The distance costs the product of both lengths, and a key can be as long as a manifest.
-    if text.len() > 256 {
+    if text.len() > MAX_GUESSED {
         return None;
     }
+    let most = |c: &str| (c.len().max(text.len()) / 3).max(1);
     candidates
         .into_iter()
+        .take(MAX_CANDIDATES)
+        // So many characters have to be added or taken away at least.
+        .filter(|c| c.len().abs_diff(text.len()) <= most(c))
         .map(|c| (strsim::damerau_levenshtein(text, c), c))
-        .filter(|(distance, c)| *distance <= (c.len().max(text.len()) / 3).max(1))
+        .filter(|(distance, c)| *distance <= most(c))
         .min()
         .map(|(_, c)| c)
+}
+
+/// A key as a part of a path: one that cannot be a name may be as long as the manifest, and stands in the path of all
+/// that is below it.
+fn part(key: &str) -> Cow<'_, str> {
+    if key.len() <= MAX_NAME {
+        return Cow::Borrowed(key);
+    }
+    Cow::Owned(format!("{}…", &key[..key.floor_char_boundary(MAX_NAME)]))
 }
 
 /// `a, b and c`, each in backquotes.
@@ -212,7 +243,7 @@ impl<T: Decode> Decode for BTreeMap<Name, T> {
         let mut map = Self::new();
         for (key, value) in entries {
             let name = Name::new(key.text.clone()).map_err(|error| to.bad(key.at, error.to_string()));
-            let path = format!("{path}.{}", key.text);
+            let path = format!("{path}.{}", part(&key.text));
             to.origins.0.insert(path.clone(), key.at);
             if let (Ok(name), Some(value)) = (name, T::decode(value, &path, to)) {
                 map.insert(name, value);
@@ -256,7 +287,13 @@ pub(crate) fn parsed<T, E: std::fmt::Display>(
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Option<T> {
     let text = String::decode(node, path, to)?;
-    parse(&text).map_err(|error| to.bad(node.at, format!("`{path}`: {error}"))).ok()
+    match parse(&text) {
+        Ok(value) => return Some(value),
+        // What an error has to say may take long to find out.
+        Err(_) if to.problems.is_full() => to.problems.omit(1),
+        Err(error) => to.bad(node.at, format!("`{path}`: {error}")),
+    }
+    None
 }
 
 impl Decode for Name {

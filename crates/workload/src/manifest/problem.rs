@@ -68,3 +68,57 @@ impl ManifestProblem {
         Self { at, kind: ManifestProblemKind::Syntax, message: message.into(), hint: None }
     }
 }
+
+/// The most problems of one manifest that are listed: who mends these will see the rest.
+pub const MAX_PROBLEMS: usize = 100;
+
+/// The most bytes of a message, which may quote what is wrong.
+const MAX_MESSAGE: usize = 512;
+
+/// Problems as they are found, and how many more there were than are listed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Problems {
+    list: Vec<ManifestProblem>,
+    omitted: usize,
+}
+
+impl Problems {
+    /// Whether another problem would be counted and no more, so that nothing need be found out about it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= MAX_PROBLEMS
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, mut problem: ManifestProblem) {
+        if self.is_full() {
+            self.omitted += 1;
+            return;
+        }
+        cut(&mut problem.message);
+        if let Some(hint) = &mut problem.hint {
+            cut(hint);
+        }
+        self.list.push(problem);
+    }
+
+    /// Counts problems that nothing was found out about.
+    pub(crate) fn omit(&mut self, count: usize) {
+        self.omitted += count;
+    }
+
+    /// The problems in the order of the text, and how many are not among them.
+    pub(crate) fn into_parts(mut self) -> (Vec<ManifestProblem>, usize) {
+        self.list.sort_by_key(|problem| problem.at);
+        (self.list, self.omitted)
+    }
+}
+
+fn cut(text: &mut String) {
+    if text.len() > MAX_MESSAGE {
+        text.truncate(text.floor_char_boundary(MAX_MESSAGE));
+        text.push('…');
+    }
+}

@@ -3,15 +3,18 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{ManifestProblem, ManifestProblemKind, Position};
+use super::problem::{MAX_PROBLEMS, ManifestProblem, ManifestProblemKind, Position, Problems};
 use super::tree::{Key, Lines, Node, Read, Value};
 
 pub(crate) fn read(text: &str) -> Read {
     let lines = Lines::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut problems: Vec<_> = errors.iter().map(|e| problem(e, text, &lines)).collect();
+    let mut problems = Problems::default();
+    for error in errors.iter().take(MAX_PROBLEMS) {
+        problems.push(problem(error, text, &lines));
+    }
+    problems.omit(errors.len().saturating_sub(MAX_PROBLEMS));
     if !problems.is_empty() {
-        problems.sort_by_key(|p| p.at);
         return (None, problems);
     }
     let node = Node { at: Position::START, value: table(document.get_ref(), &lines) };

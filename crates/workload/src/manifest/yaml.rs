@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
 
 use super::MAX_DEPTH;
-use super::problem::{ManifestProblem, ManifestProblemKind, Position};
+use super::problem::{ManifestProblem, ManifestProblemKind, Position, Problems};
 use super::tree::{Key, Node, Read, Value};
 
 /// Reads JSON: strict about syntax, which YAML is not, then as YAML for the positions.
@@ -14,7 +14,7 @@ pub(crate) fn read_json(text: &str) -> Read {
         let at = Position { line: error.line().max(1), column: error.column().max(1) };
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-        return (None, vec![ManifestProblem::syntax(at, message)]);
+        return (None, one(ManifestProblem::syntax(at, message)));
     }
     read(&without_surrogates(text))
 }
@@ -50,7 +50,7 @@ fn without_surrogates(text: &str) -> std::borrow::Cow<'_, str> {
 }
 
 pub(crate) fn read(text: &str) -> Read {
-    let mut reader = Reader { parser: Parser::new_from_str(text), problems: Vec::new() };
+    let mut reader = Reader { parser: Parser::new_from_str(text), problems: Problems::default() };
     match reader.document() {
         Ok(node) => (Some(node), reader.problems),
         Err(problem) => {
@@ -60,9 +60,15 @@ pub(crate) fn read(text: &str) -> Read {
     }
 }
 
+fn one(problem: ManifestProblem) -> Problems {
+    let mut problems = Problems::default();
+    problems.push(problem);
+    problems
+}
+
 struct Reader<'t> {
     parser: Parser<'t, StrInput<'t>>,
-    problems: Vec<ManifestProblem>,
+    problems: Problems,
 }
 
 impl<'t> Reader<'t> {
