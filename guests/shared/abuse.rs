@@ -1,16 +1,5 @@
 // What takes more from a host than it should give. Included by the guests that abuse theirs.
 
-/// The part of a request's path before its query.
-fn path_of(target: &str) -> &str {
-    target.split('?').next().unwrap_or_default()
-}
-
-/// A number of a request's query.
-fn number(target: &str, name: &str) -> Option<u64> {
-    let (_, query) = target.split_once('?')?;
-    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
-}
-
 /// Computes for ever and calls nothing of the host.
 fn spin() -> ! {
     let mut turns = 0_u64;

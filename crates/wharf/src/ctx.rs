@@ -1,7 +1,8 @@
 //! What a store holds: one resource table for all of a unit, and each component's own state, made when it is first used.
 
 use std::any::{Any, TypeId};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{HasData, ResourceTable};
@@ -14,6 +15,8 @@ use workload::Name;
 
 use crate::limits::{Guard, Limit};
 use crate::meter::Meter;
+use crate::plugin::Plugin;
+use crate::wasi::files;
 use crate::wasi::grants::Grants;
 use crate::wasi::p1;
 use crate::wasi::sockets::{Held, SocketsOf};
@@ -21,8 +24,17 @@ use crate::wasi::sockets::{Held, SocketsOf};
 /// How many components of one unit can have grants: the getters of so many slots are made when Wharf is compiled.
 pub const SLOTS: usize = 128;
 
-/// How many handles an instance can have: streams, requests, headers, files.
+/// How many handles an instance can have at most: resources of the host and of its own components, streams and futures.
 const MAX_HANDLES: usize = 1 << 16;
+/// How many it can have however little memory it may use.
+const MIN_HANDLES: usize = 1 << 10;
+/// How much memory an instance may use for each handle that it can have, in bytes.
+const MEMORY_PER_HANDLE: u64 = 512;
+
+/// How many handles an instance can have that may use so much memory.
+pub(crate) fn max_handles(memory: u64) -> usize {
+    usize::try_from(memory / MEMORY_PER_HANDLE).unwrap_or(MAX_HANDLES).clamp(MIN_HANDLES, MAX_HANDLES)
+}
 
 /// The data of a store: one instance of one unit.
 pub struct Ctx {
@@ -33,6 +45,7 @@ pub struct Ctx {
     meter: Option<Arc<Meter>>,
     /// Bytes of linear memory and tables that the instance has.
     memory: u64,
+    audit: Audit,
     opening: Option<Arc<()>>,
     scopes: Vec<State>,
     clocks: Option<WasiClocksCtx>,
@@ -45,6 +58,8 @@ pub struct Ctx {
 /// What all instances of a unit share: what its components were granted, and its limits.
 pub struct Unit {
     pub(crate) components: Vec<Arc<ComponentGrants>>,
+    /// Those of the host, which know the size of their resources.
+    pub(crate) plugins: Vec<Arc<dyn Plugin>>,
     pub(crate) guard: Arc<Guard>,
 }
 
@@ -175,14 +190,14 @@ impl Ctx {
     pub(crate) fn new(unit: Arc<Unit>) -> Self {
         let filesystem = unit.components[unit.components.len() - 1].wasi.handles.clone();
         let mut table = ResourceTable::new();
-        // Handles are memory of the host, which no limit of the guest's memory holds.
-        table.set_max_capacity(MAX_HANDLES);
+        table.set_max_capacity(max_handles(unit.guard.limits().memory));
         Self {
             held: Held::default(),
             table,
             unit,
             meter: None,
             memory: 0,
+            audit: Audit::default(),
             opening: None,
             scopes: Vec::new(),
             clocks: None,
@@ -198,10 +213,11 @@ impl Ctx {
     /// # Panics
     /// When the unit has no such slot.
     pub fn scope(&mut self, slot: usize) -> Scope<'_> {
+        self.called();
         if self.scopes.len() <= slot {
             self.scopes.resize_with(slot + 1, State::default);
         }
-        let Unit { components, guard } = &*self.unit;
+        let Unit { components, guard, .. } = &*self.unit;
         let Self { held, table, scopes, .. } = self;
         Scope { held, table, state: &mut scopes[slot], grants: &components[slot], guard }
     }
@@ -213,7 +229,47 @@ impl Ctx {
 
     /// The handles of the whole unit.
     pub fn table(&mut self) -> &mut ResourceTable {
+        self.called();
         &mut self.table
+    }
+
+    /// A host function was called, which may keep something for the instance.
+    fn called(&mut self) {
+        if self.audit.is_due() {
+            self.audit();
+        }
+    }
+
+    /// The host keeps so many more bytes for the instance, which the next audit finds.
+    pub(crate) fn kept(&mut self, bytes: usize) {
+        if self.audit.is_due_after(bytes) {
+            self.audit();
+        }
+    }
+
+    /// Counts what is kept for the instance outside of its handles.
+    pub(crate) fn charge(&mut self) -> Charge {
+        let charge = Charge::default();
+        self.audit.charges.push(Arc::downgrade(&charge.0));
+        charge
+    }
+
+    /// Counts what the host keeps for the instance, and ends it if that and its own memory are more than it may use.
+    fn audit(&mut self) {
+        let Self { table, unit, .. } = self;
+        let mut count = 0;
+        let mut bytes = 0;
+        for resource in table.iter_mut() {
+            count += 1;
+            bytes += HANDLE + files::size(&*resource);
+            bytes += unit.plugins.iter().map(|plugin| plugin.resource_size(&*resource)).sum::<usize>();
+        }
+        self.audit.found(count, bytes);
+        if self.memory.saturating_add(self.audit.held) > self.unit.guard.limits().memory
+            && let Some(meter) = &self.meter
+        {
+            meter.out_of_memory();
+        }
     }
 
     /// The limits of the unit.
@@ -238,7 +294,7 @@ impl Ctx {
     /// Whether memory may grow by so many bytes; it has grown if it may.
     fn grow(&mut self, bytes: usize) -> bool {
         let grown = self.memory.saturating_add(bytes as u64);
-        let may = grown <= self.unit.guard.limits().memory;
+        let may = grown.saturating_add(self.audit.held) <= self.unit.guard.limits().memory;
         if may {
             self.memory = grown;
         } else {
@@ -257,6 +313,7 @@ impl Ctx {
 
     /// For operations on handles that some component opened by its own grant; it grants nothing itself.
     pub(crate) fn filesystem(&mut self) -> WasiFilesystemCtxView<'_> {
+        self.called();
         WasiFilesystemCtxView { ctx: &mut self.filesystem, table: &mut self.table }
     }
 
@@ -268,6 +325,7 @@ impl Ctx {
 
     /// As [`sockets`](Self::sockets), with the workload's loopback, which all components of a unit have in common.
     pub(crate) fn workload_sockets(&mut self) -> SocketsOf<'_> {
+        self.called();
         let components = &self.unit.components;
         let loopback = components[components.len() - 1].wasi.loopback();
         let inner = WasiSocketsCtxView { ctx: &mut self.sockets, table: &mut self.table };
@@ -276,11 +334,66 @@ impl Ctx {
 
     /// For operations on handles that some component opened by its own grant; it grants nothing itself.
     pub(crate) fn sockets(&mut self) -> WasiSocketsCtxView<'_> {
+        self.called();
         WasiSocketsCtxView { ctx: &mut self.sockets, table: &mut self.table }
     }
 }
 
-/// Holds all memories and tables of an instance to one limit together. They never shrink, and go with the store.
+/// What a handle costs the host at least, in bytes.
+const HANDLE: usize = 128;
+/// How many calls of host functions, or bytes that they are known to keep, an audit comes after at the latest.
+const CALLS: u32 = 32;
+const BYTES: usize = 64 * 1024;
+
+/// What the host keeps for an instance, found out now and then: each call of a host function adds little, and adding up
+/// all handles costs more than most of them.
+struct Audit {
+    /// What the last one found, in bytes.
+    held: u64,
+    /// How many calls, and bytes, there may be until the next.
+    calls: u32,
+    bytes: usize,
+    charges: Vec<Weak<AtomicUsize>>,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { held: 0, calls: CALLS, bytes: BYTES, charges: Vec::new() }
+    }
+}
+
+impl Audit {
+    fn is_due(&mut self) -> bool {
+        self.calls -= 1;
+        self.calls == 0
+    }
+
+    fn is_due_after(&mut self, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.bytes == 0
+    }
+
+    /// So many resources were found, of so many bytes.
+    fn found(&mut self, resources: usize, mut bytes: usize) {
+        self.charges.retain(|charge| charge.upgrade().inspect(|kept| bytes += kept.load(Ordering::Relaxed)).is_some());
+        self.held = bytes as u64;
+        // The more there are, the longer it took, and the less a call adds to them.
+        self.calls = u32::try_from(resources / 4).unwrap_or(u32::MAX).max(CALLS);
+        self.bytes = BYTES;
+    }
+}
+
+/// What is kept for an instance outside of its handles, as long as this lives.
+#[derive(Debug, Default)]
+pub(crate) struct Charge(Arc<AtomicUsize>);
+
+impl Charge {
+    pub(crate) fn set(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Holds all memories and tables of an instance to one limit together, with what the host keeps for it. They never shrink, and go with the store.
 impl ResourceLimiter for Ctx {
     fn memory_growing(&mut self, current: usize, desired: usize, most: Option<usize>) -> wasmtime::Result<bool> {
         // What its own declaration forbids fails without being counted.

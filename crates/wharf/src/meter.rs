@@ -16,6 +16,7 @@ use crate::guest_log::{MAX_LINE, bounded};
 use crate::limits::{Guard, Limit};
 use crate::pool::Calls;
 use crate::ticker::TICK;
+use workload::manifest::Bytes;
 
 /// How much CPU time a call may use among all others without ever waiting; one that uses more goes on aside.
 const AMONG_OTHERS: Duration = Duration::from_millis(2);
@@ -81,6 +82,9 @@ pub enum Ended {
     /// It used more than its limit `cpu`.
     #[error("it used more than its `cpu`, {}", humantime::format_duration(*.0))]
     Cpu(Duration),
+    /// The host keeps more for it than its limit `memory` has room for.
+    #[error("the host keeps more for it than its `memory` has room for, {}", Bytes(*.0))]
+    Memory(u64),
     /// Its workload was stopped, and the time to drain is over.
     #[error("its workload was stopped")]
     Stopped,
@@ -117,6 +121,7 @@ pub struct Meter {
 const TIME: u8 = 1;
 const CPU: u8 = 2;
 const STOPPED: u8 = 3;
+const MEMORY: u8 = 4;
 
 impl Meter {
     pub(crate) fn new(guard: &Arc<Guard>, calls: &Arc<Calls>) -> Arc<Self> {
@@ -191,6 +196,7 @@ impl Meter {
         let used = Duration::from_nanos(self.used.load(Ordering::Relaxed).saturating_add(poll));
         let over = |limit: Option<Duration>, used| limit.is_some_and(|limit| used > limit);
         let why = match () {
+            () if self.ended.load(Ordering::Relaxed) == MEMORY => MEMORY,
             () if over(self.cpu_of_all(), used) => CPU,
             () if self.deadline().is_some_and(|deadline| Instant::now() > deadline) => TIME,
             () if self.calls.stopped() => STOPPED,
@@ -219,6 +225,7 @@ impl Meter {
                 Ended::Cpu(self.cpu.unwrap_or_default())
             }
             STOPPED => Ended::Stopped,
+            MEMORY => Ended::Memory(self.guard.limits().memory),
             _ if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
                 self.guard.refuse(Limit::Instances);
                 Ended::NoInstance
@@ -233,7 +240,15 @@ impl Meter {
             TIME => Some(Ended::Time(self.time.unwrap_or_default())),
             CPU => Some(Ended::Cpu(self.cpu.unwrap_or_default())),
             STOPPED => Some(Ended::Stopped),
+            MEMORY => Some(Ended::Memory(self.guard.limits().memory)),
             _ => None,
+        }
+    }
+
+    /// The host keeps too much for the instance: it ends when it next stops to be asked, or waits.
+    pub(crate) fn out_of_memory(&self) {
+        if self.ended.swap(MEMORY, Ordering::Relaxed) != MEMORY {
+            self.guard.refuse(Limit::Memory);
         }
     }
 
@@ -365,6 +380,9 @@ impl<T> Here<T> {
         let polled = if self.has_turn(cx) { self.slice(cx) } else { Poll::Pending };
         if let Poll::Ready(done) = polled {
             return Poll::Ready(done.map_err(|error| self.meter.why(error)));
+        }
+        if let Some(memory @ Ended::Memory(_)) = self.meter.ended() {
+            return Poll::Ready(Err(memory));
         }
         if !waits && self.over.is_none() {
             return Poll::Pending;

@@ -40,6 +40,13 @@ pub trait Plugin: Send + Sync + 'static {
         Ok(())
     }
 
+    /// How many bytes the host keeps for a resource of this plugin, beyond its handle: they count in the instance's limit
+    /// `memory`. Asked for every resource of an instance now and then; 0 for what is not this plugin's.
+    fn resource_size(&self, resource: &(dyn Any + Send)) -> usize {
+        let _ = resource;
+        0
+    }
+
     /// Adds the functions of one interface to a linker.
     ///
     /// # Errors

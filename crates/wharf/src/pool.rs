@@ -17,7 +17,7 @@ pub(crate) use calls::{Calls, Gate};
 
 use crate::aside::Aside;
 use crate::compile::Compiled;
-use crate::ctx::{ComponentGrants, Ctx, Unit};
+use crate::ctx::{ComponentGrants, Ctx, Unit, max_handles};
 use crate::dump::Dumps;
 use crate::limits::{Guard, Limits};
 use crate::meter::{Driven, Meter, slice_over};
@@ -121,6 +121,10 @@ impl Entry {
         let mut store = Store::new(self.pre.engine(), Ctx::new(self.unit.clone()));
         store.data_mut().metered_by(Some(meter.clone()));
         store.limiter(|ctx| ctx);
+        let memory = self.limits().memory;
+        store.set_max_component_handles(max_handles(memory));
+        // What a call hands over in one go is copied before anything else is asked.
+        store.set_hostcall_fuel(usize::try_from(memory).unwrap_or(usize::MAX).min(store.hostcall_fuel()));
         store.epoch_deadline_callback(slice_over);
         store.set_epoch_deadline(1);
         store

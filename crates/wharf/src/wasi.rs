@@ -4,17 +4,20 @@
 
 pub mod grants;
 pub mod stdio;
+mod connections;
 mod cli;
-mod files;
+pub(crate) mod files;
 mod network;
 pub(crate) mod lookup;
 pub(crate) mod p1;
+mod random;
 pub(crate) mod loopback;
 pub(crate) mod sockets;
 mod sockets_p2;
 mod sockets_p3;
 pub(crate) mod table;
 mod timezone;
+mod until;
 
 use workload::HostInterface;
 

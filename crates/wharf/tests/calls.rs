@@ -245,3 +245,36 @@ async fn text_that_is_nested_without_end_is_refused() {
         assert!(host.call_wave("default/w", "map-maker", &text).await.is_err());
     }
 }
+
+#[tokio::test]
+async fn an_instance_has_65536_handles_at_most_and_fewer_with_little_memory() {
+    // Makes so many resources of its own, and drops none.
+    let maker = wat::parse_str(
+        r#"(component
+            (type $thing (resource (rep i32)))
+            (core func $new (canon resource.new $thing))
+            (core instance $own (export "new" (func $new)))
+            (core module $m
+                (import "own" "new" (func $new (param i32) (result i32)))
+                (func (export "make") (param $n i32) (result i32)
+                    (loop $next
+                        (drop (call $new (i32.const 1)))
+                        (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+                        (br_if $next (local.get $n)))
+                    (i32.const 1)))
+            (core instance $i (instantiate $m (with "own" (instance $own))))
+            (func (export "make") (param "n" u32) (result bool) (canon lift (core func $i "make"))))"#,
+    )
+    .unwrap();
+    let host = Host::builder(Engine::builder().pooling(false).build().unwrap()).build().unwrap();
+    for (memory, most) in [("1GiB", 65_536), ("16MiB", 32_768), ("1KiB", 1024)] {
+        let mut component = Component::from_bytes(maker.clone());
+        component.limits.memory = Some(memory.parse().unwrap());
+        host.workload_start(Workload::new(name("w")).with_component(name("maker"), component)).await.unwrap();
+        let make = async |n: u32| host.call_wave("default/w", "maker", &format!("make({n})")).await;
+        assert_eq!(make(most - 1).await.unwrap(), ["true"], "{memory}");
+        let error = make(most + 1).await.unwrap_err().to_string();
+        assert!(error.contains("store handle limit exceeded"), "{memory}: {error}");
+        host.workload_stop("default/w").await.unwrap();
+    }
+}

@@ -284,7 +284,9 @@ fn refusal(ended: Option<&Ended>) -> Response<ResponseBody> {
         Some(Ended::Time(_) | Ended::Cpu(_)) => plain(StatusCode::GATEWAY_TIMEOUT, "the component took too long\n"),
         Some(Ended::NoInstance) => later("the host has no more instances for now\n"),
         Some(Ended::Stopped) => later("the workload was stopped\n"),
-        Some(Ended::Trap(_)) | None => plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n"),
+        Some(Ended::Trap(_) | Ended::Memory(_)) | None => {
+            plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n")
+        }
     }
 }
 

@@ -22,6 +22,7 @@
 
 mod connect;
 mod pool;
+mod size;
 mod outbound;
 mod client;
 mod target;

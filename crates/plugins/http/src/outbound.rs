@@ -1,5 +1,6 @@
 //! `wasi:http` for components: its types, shared by a unit, and requests, held to each component's own `hosts`.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,6 +23,7 @@ use wharf::{Binding, Ctx, Limit, Link, Plugin, PluginError, Scope, View};
 
 use crate::client;
 use crate::pool::Pool;
+use crate::size;
 use crate::upload::Held;
 
 /// Provides `wasi:http` 0.2 and 0.3. A request goes out when an entry of the component's `hosts` allows its scheme, host
@@ -42,6 +44,10 @@ impl Plugin for HttpPlugin {
             Provided::shared("wasi:http/types@0.3.0"),
             Provided::grant("wasi:http/client@0.3.0"),
         ]
+    }
+
+    fn resource_size(&self, resource: &(dyn Any + Send)) -> usize {
+        size::of(resource)
     }
 
     fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
@@ -87,6 +93,9 @@ impl View for Http {
     }
 }
 
+/// What the host keeps at most of a request that is under way, in bytes.
+const REQUEST: u64 = 128 * 1024;
+
 struct Hooks {
     resolver: Resolver,
     /// Of every component that imports something of this plugin.
@@ -113,7 +122,9 @@ impl Hooks {
     /// Counts one more request until what this returns is dropped.
     fn count(&mut self) -> Result<Arc<()>, Error> {
         let under_way = self.under_way.get_or_insert_default();
-        if Arc::strong_count(under_way) > self.guard.limits().connections as usize {
+        let limits = self.guard.limits();
+        let most = u64::from(limits.connections).min(limits.memory / REQUEST);
+        if Arc::strong_count(under_way) as u64 > most {
             self.guard.refuse(Limit::Connections);
             return Err(Error::ConnectionLimitReached);
         }
@@ -126,6 +137,14 @@ type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>
 impl WasiHttpHooks for Hooks {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
         DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        size::CHUNK
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        size::CHUNK
     }
 
     fn send_request(

@@ -123,7 +123,7 @@ pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Runni
             name: name.clone(),
             pre,
             program,
-            unit: Arc::new(Unit { components, guard }),
+            unit: Arc::new(Unit { components, plugins: host.plugins.clone(), guard }),
             policy: Policy::of(&declared.instances),
             calls: calls.clone(),
             gate,

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
-use wasmtime_wasi::sockets::WasiSocketsCtx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use workload::Name;
 use workload::manifest::{Access, Component, Mount, Protocol};
@@ -25,7 +24,6 @@ pub struct Grants {
     pub(super) filesystem: WasiFilesystemCtx,
     /// What operations on handles are given: no volumes, which were opened by then.
     pub(crate) handles: WasiFilesystemCtx,
-    pub(super) sockets: WasiSocketsCtx,
     pub(super) zone: jiff::tz::TimeZone,
 }
 
@@ -74,7 +72,6 @@ impl Grants {
             };
             builder.preopened_dir(path, &mount.guest, perms).map_err(|e| refuse(path, format!("{e:#}")))?;
         }
-        network.open(&mut builder);
         let mut wasi = builder.build();
         Ok(Self {
             env: component.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
@@ -83,7 +80,6 @@ impl Grants {
             network,
             filesystem: wasi.filesystem().clone(),
             handles,
-            sockets: wasi.sockets().clone(),
             zone: timezone::granted(&component.timezone),
         })
     }

@@ -7,9 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtx};
 use workload::manifest::{HostPattern, HostRule, Protocol};
 
+use super::connections::Connections;
 use super::lookup::{Found, Lookups, Refusal};
 use super::loopback::Loopback;
 
@@ -48,20 +49,33 @@ impl Network {
         &self.rules
     }
 
+    /// The sockets of one instance, which go as far as the rules allow.
+    pub(super) fn sockets(self: &Arc<Self>, connections: &Arc<Connections>) -> WasiSocketsCtx {
+        let mut builder = WasiCtxBuilder::new();
+        self.open(&mut builder, connections);
+        builder.build().sockets().clone()
+    }
+
     /// Gives a context what the rules allow.
-    pub(super) fn open(self: &Arc<Self>, builder: &mut WasiCtxBuilder) {
+    pub(super) fn open(self: &Arc<Self>, builder: &mut WasiCtxBuilder, connections: &Arc<Connections>) {
         builder
             // Sockets are everybody's, for the workload's loopback; the check of each address says how far they go.
             .allow_tcp(true)
             .allow_udp(true)
             .allow_ip_name_lookup(!self.rules.is_empty());
-        let network = self.clone();
+        let (network, connections) = (self.clone(), connections.clone());
         builder.socket_addr_check(move |address, how| {
             let allowed = network.allows(address, how);
             if !allowed {
                 tracing::debug!(%address, ?how, "refused: no entry of `hosts` allows it");
             }
-            Box::pin(async move { allowed })
+            let accepted = (allowed && matches!(how, SocketAddrUse::TcpAccept)).then(|| connections.clone());
+            Box::pin(async move {
+                if let Some(connections) = accepted {
+                    connections.accept().await;
+                }
+                allowed
+            })
         });
     }
 

@@ -6,22 +6,49 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use wasmtime::component::HasData;
 use wasmtime_wasi::p2;
 use wasmtime_wasi::sockets::{SocketAddrUse, TcpSocket, UdpSocket, WasiSocketsCtxView};
 use workload::manifest::Protocol;
 
+use super::connections::Connections;
 use super::loopback::{Bound, Loopback, Peer, Refusal, localhost};
 use super::network::Network;
 use crate::ctx::{Scope, View};
-use crate::limits::{Guard, Limit};
+use crate::limits::Guard;
 
 /// The sockets of one instance, by their handles: the engine's own sockets have no room for what is kept of them here.
 /// Dropped with the store, so that an instance that ends gives its ports back.
 #[derive(Default)]
-pub(crate) struct Held(HashMap<u32, Socket>);
+pub(crate) struct Held {
+    sockets: HashMap<u32, Socket>,
+    streams: Streams,
+    connections: Option<Arc<Connections>>,
+}
+
+/// The sockets that have streams of WASI 0.3, which keep them open once their handles are dropped.
+#[derive(Default)]
+struct Streams {
+    of: HashMap<u32, Arc<Stream>>,
+    orphans: Vec<Weak<Stream>>,
+}
+
+/// What each stream of a socket keeps.
+pub(super) struct Stream(Arc<Connections>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.one_less();
+    }
+}
+
+impl Held {
+    fn connections(&mut self, guard: &Arc<Guard>) -> &Arc<Connections> {
+        self.connections.get_or_insert_with(|| Connections::new(guard))
+    }
+}
 
 /// A socket, or a stream of one.
 struct Socket {
@@ -60,7 +87,7 @@ pub(crate) struct SocketsOf<'a> {
     held: &'a mut Held,
     /// Of the component that calls; none where handles alone are worked on.
     opener: Option<&'a Arc<Network>>,
-    guard: &'a Guard,
+    guard: &'a Arc<Guard>,
 }
 
 /// The sockets of the component that calls.
@@ -70,7 +97,8 @@ impl View for Sockets {
     type Of = HasSockets;
     fn view(scope: Scope<'_>) -> SocketsOf<'_> {
         let wasi = scope.grants.wasi();
-        let ctx = scope.state.get_or_insert_with(|| wasi.sockets.clone());
+        let connections = scope.held.connections(scope.guard);
+        let ctx = scope.state.get_or_insert_with(|| wasi.network.sockets(connections));
         let inner = WasiSocketsCtxView { ctx, table: scope.table };
         SocketsOf {
             inner,
@@ -93,48 +121,82 @@ impl<'a> SocketsOf<'a> {
         inner: WasiSocketsCtxView<'a>,
         loopback: &'a Arc<Loopback>,
         held: &'a mut Held,
-        guard: &'a Guard,
+        guard: &'a Arc<Guard>,
     ) -> Self {
         Self { inner, loopback, held, opener: None, guard }
     }
 
+    fn connections(&mut self) -> &Arc<Connections> {
+        self.held.connections(self.guard)
+    }
+
     /// Whether the component may open one more socket.
     pub(super) fn may_open(&mut self) -> bool {
-        let guard = self.guard;
-        // What was accepted counts, too.
+        let full = self.is_full();
+        if full {
+            self.connections().refuse();
+        }
+        !full
+    }
+
+    /// Whether there are as many sockets as there may be. They are counted again before it is said.
+    fn is_full(&mut self) -> bool {
+        if !self.connections().is_full() {
+            return false;
+        }
         let counts = |entry: &(dyn Any + Send)| {
             let second = entry.is::<p2::TcpSocket>() || entry.is::<p2::UdpSocket>();
             second || entry.is::<TcpSocket>() || entry.is::<UdpSocket>()
         };
-        let open = self.inner.table.iter_mut().filter(|entry| counts(&**entry)).count();
-        let may = open < guard.limits().connections as usize;
-        if !may {
-            guard.refuse(Limit::Connections);
-        }
-        may
+        let handles = self.inner.table.iter_mut().filter(|entry| counts(&**entry)).count();
+        let orphans = &mut self.held.streams.orphans;
+        orphans.retain(|stream| stream.strong_count() > 0);
+        let open = handles + orphans.len();
+        self.connections().found(open);
+        self.connections().is_full()
     }
 
-    /// Remembers who opened a socket.
+    /// What a stream of a socket keeps as long as it is open.
+    pub(super) fn stream_of(&mut self, rep: u32) -> Arc<Stream> {
+        let connections = self.connections().clone();
+        self.held.streams.of.entry(rep).or_insert_with(|| Arc::new(Stream(connections))).clone()
+    }
+
+    /// Counts a socket, and remembers who opened it.
     pub(super) fn opened(&mut self, rep: u32, v6: bool) {
+        self.connections().one_more();
         let Some(network) = self.opener.cloned() else { return };
         let socket = Socket { network, v6, bound: None, peer: None, connected: false, local: None, remote: None };
-        self.held.0.insert(rep, socket);
+        self.held.sockets.insert(rep, socket);
     }
 
     /// Remembers a stream of a socket, and whether it is connected really.
     pub(super) fn opened_stream(&mut self, rep: u32, of: u32, connected: bool) {
-        let Some(Socket { network, v6, remote, .. }) = self.held.0.get(&of) else { return };
+        let Some(Socket { network, v6, remote, .. }) = self.held.sockets.get(&of) else { return };
         let (network, v6, remote) = (network.clone(), *v6, *remote);
-        self.held.0.insert(rep, Socket { network, v6, bound: None, peer: None, connected, local: None, remote });
+        self.held.sockets.insert(rep, Socket { network, v6, bound: None, peer: None, connected, local: None, remote });
     }
 
     /// Forgets a socket, before the engine closes it: its real port may be somebody else's right after.
     pub(super) fn closed(&mut self, rep: u32) {
-        self.held.0.remove(&rep);
+        // Whoever waits for room is not to wait for one that was counted and is not there.
+        self.is_full();
+        self.forget(rep);
+        let Streams { of, orphans } = &mut self.held.streams;
+        orphans.retain(|stream| stream.strong_count() > 0);
+        match of.remove(&rep) {
+            Some(stream) => orphans.push(Arc::downgrade(&stream)),
+            None => self.connections().one_less(),
+        }
+    }
+
+    /// Forgets a socket's stream of datagrams.
+    pub(super) fn forget(&mut self, rep: u32) {
+        self.held.sockets.remove(&rep);
     }
 
     pub(super) fn is_v6(&self, rep: u32) -> bool {
-        self.held.0.get(&rep).is_some_and(|socket| socket.v6)
+        self.held.sockets.get(&rep).is_some_and(|socket| socket.v6)
     }
 
     /// What to bind to really when a guest binds to `named`, and the virtual port that was taken for it.
@@ -145,7 +207,7 @@ impl<'a> SocketsOf<'a> {
         named: SocketAddr,
     ) -> Result<(SocketAddr, Option<Bound>), Refusal> {
         // What was accepted is bound; the engine refuses it, as it does an address of the other family.
-        let Some(socket) = self.held.0.get(&rep) else { return Ok((named, None)) };
+        let Some(socket) = self.held.sockets.get(&rep) else { return Ok((named, None)) };
         let ip = named.ip();
         if named.is_ipv6() != socket.v6 || !(ip.is_loopback() || ip.is_unspecified()) {
             return Ok((named, None));
@@ -181,7 +243,7 @@ impl<'a> SocketsOf<'a> {
         mut bound: Bound,
     ) -> Result<(), Refusal> {
         let port = bound.settle(real.port())?;
-        if let Some(socket) = self.held.0.get_mut(&rep) {
+        if let Some(socket) = self.held.sockets.get_mut(&rep) {
             socket.local = Some(SocketAddr::new(named.ip(), port));
             socket.bound = Some(bound);
         }
@@ -190,14 +252,14 @@ impl<'a> SocketsOf<'a> {
 
     /// A bound socket listens.
     pub(super) fn listening(&self, rep: u32) {
-        if let Some(bound) = self.held.0.get(&rep).and_then(|socket| socket.bound.as_ref()) {
+        if let Some(bound) = self.held.sockets.get(&rep).and_then(|socket| socket.bound.as_ref()) {
             bound.listening();
         }
     }
 
     /// Where an address leads that a guest connects or sends to.
     pub(super) fn route(&self, rep: u32, protocol: Protocol, named: SocketAddr) -> Route {
-        let Some(socket) = self.held.0.get(&rep) else { return Route::Real };
+        let Some(socket) = self.held.sockets.get(&rep) else { return Route::Real };
         // The engine refuses the other family and port 0 as invalid, whatever they would lead to.
         if !named.ip().is_loopback() || named.port() == 0 || named.is_ipv6() != socket.v6 {
             return Route::Real;
@@ -227,12 +289,12 @@ impl<'a> SocketsOf<'a> {
 
     /// Whether a connection of this socket was announced already.
     pub(super) fn is_announced(&self, rep: u32) -> bool {
-        self.held.0.get(&rep).is_some_and(|socket| socket.peer.is_some())
+        self.held.sockets.get(&rep).is_some_and(|socket| socket.peer.is_some())
     }
 
     /// A socket connects to `named` on the loopback.
     pub(super) fn connecting(&mut self, rep: u32, named: SocketAddr, peer: Peer) {
-        if let Some(socket) = self.held.0.get_mut(&rep) {
+        if let Some(socket) = self.held.sockets.get_mut(&rep) {
             socket.peer = Some(peer);
             socket.remote = Some(named);
             // A connection has an address, whatever its socket was bound to.
@@ -242,7 +304,7 @@ impl<'a> SocketsOf<'a> {
 
     /// A socket has connected.
     pub(super) fn connected(&mut self, rep: u32) {
-        if let Some(peer) = self.held.0.get_mut(&rep).and_then(|socket| socket.peer.as_mut()) {
+        if let Some(peer) = self.held.sockets.get_mut(&rep).and_then(|socket| socket.peer.as_mut()) {
             peer.connected();
         }
     }
@@ -250,18 +312,18 @@ impl<'a> SocketsOf<'a> {
     /// Connects a UDP socket to an address of the loopback, in name only: which real port that is may change, and the
     /// system would take the socket's own port away when the real connection is undone.
     pub(super) fn set_peer(&mut self, rep: u32, named: Option<SocketAddr>) -> Option<SocketAddr> {
-        let socket = self.held.0.get_mut(&rep)?;
+        let socket = self.held.sockets.get_mut(&rep)?;
         std::mem::replace(&mut socket.remote, named)
     }
 
     /// The address on the loopback that a socket is connected to.
     pub(super) fn peer(&self, rep: u32) -> Option<SocketAddr> {
-        self.held.0.get(&rep)?.remote
+        self.held.sockets.get(&rep)?.remote
     }
 
     /// The real address for a datagram.
     pub(super) fn target(&self, rep: u32, named: Option<SocketAddr>) -> Result<Option<SocketAddr>, Refusal> {
-        if self.held.0.get(&rep).is_some_and(|socket| socket.connected) {
+        if self.held.sockets.get(&rep).is_some_and(|socket| socket.connected) {
             return Ok(named);
         }
         let named = match (self.peer(rep), named) {
@@ -283,7 +345,7 @@ impl<'a> SocketsOf<'a> {
 
     /// A socket's local address, as the guest sees it.
     pub(super) fn local(&self, rep: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
-        let local = self.held.0.get(&rep).and_then(|socket| socket.local);
+        let local = self.held.sockets.get(&rep).and_then(|socket| socket.local);
         let local = local.unwrap_or_else(|| self.loopback.shown(protocol, real));
         // Who speaks to the loopback does so from an address of it, whatever its socket was bound to.
         if local.ip().is_unspecified() && self.peer(rep).is_some() {

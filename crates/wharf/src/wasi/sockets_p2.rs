@@ -276,7 +276,7 @@ impl HostIncomingDatagramStream for SocketsOf<'_> {
     }
 
     fn drop(&mut self, this: Resource<IncomingDatagramStream>) -> wasmtime::Result<()> {
-        self.closed(this.rep());
+        self.forget(this.rep());
         HostIncomingDatagramStream::drop(&mut self.inner, this)
     }
 
@@ -305,7 +305,7 @@ impl HostOutgoingDatagramStream for SocketsOf<'_> {
     }
 
     async fn drop(&mut self, this: Resource<OutgoingDatagramStream>) -> wasmtime::Result<()> {
-        self.closed(this.rep());
+        self.forget(this.rep());
         HostOutgoingDatagramStream::drop(&mut self.inner, this).await
     }
 

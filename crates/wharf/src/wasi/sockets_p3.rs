@@ -15,6 +15,7 @@ use workload::manifest::Protocol;
 
 use super::loopback::{Refusal, localhost};
 use super::sockets::{HasSockets, Route, SocketsOf, unspecified};
+use super::until::hold_until_done;
 use crate::ctx::Ctx;
 
 impl From<Refusal> for SocketError {
@@ -152,14 +153,18 @@ impl HostTcpSocketWithStore<Ctx> for HasSockets {
         socket: Resource<TcpSocket>,
         data: StreamReader<u8>,
     ) -> wasmtime::Result<FutureReader<Result<(), ErrorCode>>> {
-        <WasiSockets as HostTcpSocketWithStore<Ctx>>::send(engines(&mut store), socket, data)
+        let open = store.get().stream_of(socket.rep());
+        let done = <WasiSockets as HostTcpSocketWithStore<Ctx>>::send(engines(&mut store), socket, data)?;
+        hold_until_done(&mut store.as_context_mut(), done, open)
     }
 
     fn receive(
         mut store: Access<'_, Ctx, Self>,
         socket: Resource<TcpSocket>,
     ) -> wasmtime::Result<(StreamReader<u8>, FutureReader<Result<(), ErrorCode>>)> {
-        <WasiSockets as HostTcpSocketWithStore<Ctx>>::receive(engines(&mut store), socket)
+        let open = store.get().stream_of(socket.rep());
+        let (stream, done) = <WasiSockets as HostTcpSocketWithStore<Ctx>>::receive(engines(&mut store), socket)?;
+        Ok((stream, hold_until_done(&mut store.as_context_mut(), done, open)?))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
@@ -41,16 +41,52 @@ impl Stdio {
     }
 }
 
+/// A standard stream of one component in one instance, however often it is opened.
 #[derive(Clone)]
-struct ToLog {
-    component: Name,
-    stream: &'static str,
-    guard: Arc<Guard>,
-}
+struct ToLog(Arc<Mutex<Line>>);
 
 impl ToLog {
     fn new(grants: &ComponentGrants, guard: &Arc<Guard>, stream: &'static str) -> Self {
-        Self { component: grants.component().clone(), stream, guard: guard.clone() }
+        let (component, guard) = (grants.component().clone(), guard.clone());
+        Self(Arc::new(Mutex::new(Line { component, stream, guard, begun: Vec::new() })))
+    }
+}
+
+/// The line that was begun.
+struct Line {
+    component: Name,
+    stream: &'static str,
+    guard: Arc<Guard>,
+    begun: Vec<u8>,
+}
+
+impl Line {
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.write();
+            } else {
+                self.begun.push(*byte);
+                if self.begun.len() >= MAX_LINE {
+                    self.write();
+                }
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let line = String::from_utf8_lossy(&self.begun);
+        let level = tracing::Level::INFO;
+        guest_log::write(&self.guard, self.component.as_str(), level, Source::Stream(self.stream), &line);
+        self.begun.clear();
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.begun.is_empty() {
+            self.write();
+        }
     }
 }
 
@@ -62,44 +98,13 @@ impl IsTerminal for ToLog {
 
 impl StdoutStream for ToLog {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(Lines { to: self.clone(), line: Vec::new() })
+        Box::new(self.clone())
     }
 }
 
-struct Lines {
-    to: ToLog,
-    line: Vec<u8>,
-}
-
-impl Lines {
-    fn write(&mut self) {
-        let ToLog { component, stream, guard } = &self.to;
-        let line = String::from_utf8_lossy(&self.line);
-        guest_log::write(guard, component.as_str(), tracing::Level::INFO, Source::Stream(stream), &line);
-        self.line.clear();
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        if !self.line.is_empty() {
-            self.write();
-        }
-    }
-}
-
-impl AsyncWrite for Lines {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        for byte in bytes {
-            if *byte == b'\n' {
-                self.write();
-            } else {
-                self.line.push(*byte);
-                if self.line.len() >= MAX_LINE {
-                    self.write();
-                }
-            }
-        }
+impl AsyncWrite for ToLog {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -21,7 +21,7 @@ use workload::InterfaceName;
 use super::cli::{Cli, Environment, HasEnvironment};
 use super::lookup::{self, HasLookup, Lookup};
 use super::sockets::{HasSockets, Sockets};
-use super::{P2, P3, files, grants, timezone};
+use super::{P2, P3, files, grants, random, timezone};
 use crate::ctx::Ctx;
 use crate::plugin::Link;
 
@@ -137,20 +137,8 @@ static ROWS_P2: &[Row] = &[
         shared!(p2::clocks::monotonic_clock, WasiClocks, Ctx::clocks)
     ),
     row!(P2, "wasi:clocks/timezone", grant, "where somebody is tells who they are", timezone::link_p2),
-    row!(
-        P2,
-        "wasi:random/random",
-        shared,
-        "random bytes say nothing of the host",
-        shared!(p2::random::random, WasiRandom, Ctx::random)
-    ),
-    row!(
-        P2,
-        "wasi:random/insecure",
-        shared,
-        "random bytes say nothing of the host",
-        shared!(p2::random::insecure, WasiRandom, Ctx::random)
-    ),
+    row!(P2, "wasi:random/random", shared, "random bytes say nothing of the host", random::link_p2),
+    row!(P2, "wasi:random/insecure", shared, "random bytes say nothing of the host", random::link_insecure_p2),
     row!(
         P2,
         "wasi:random/insecure-seed",
@@ -290,20 +278,8 @@ static ROWS_P3: &[Row] = &[
         shared!(p3::clocks::monotonic_clock, WasiClocks, Ctx::clocks)
     ),
     row!(P3, "wasi:clocks/timezone", grant, "where somebody is tells who they are", timezone::link_p3),
-    row!(
-        P3,
-        "wasi:random/random",
-        shared,
-        "random bytes say nothing of the host",
-        shared!(p3::random::random, WasiRandom, Ctx::random)
-    ),
-    row!(
-        P3,
-        "wasi:random/insecure",
-        shared,
-        "random bytes say nothing of the host",
-        shared!(p3::random::insecure, WasiRandom, Ctx::random)
-    ),
+    row!(P3, "wasi:random/random", shared, "random bytes say nothing of the host", random::link_p3),
+    row!(P3, "wasi:random/insecure", shared, "random bytes say nothing of the host", random::link_insecure_p3),
     row!(
         P3,
         "wasi:random/insecure-seed",

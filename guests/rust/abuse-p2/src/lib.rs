@@ -7,6 +7,7 @@ use wasip2::http::types::{Fields, IncomingBody, IncomingRequest, OutgoingBody, O
 use wasip2::http::{outgoing_handler, types::Scheme};
 use wasip2::io::streams::{OutputStream, StreamError};
 
+include!("../../../shared/target.rs");
 include!("../../../shared/abuse.rs");
 include!("../../../shared/answer-p2.rs");
 include!("../../../shared/loopback-p2.rs");

@@ -7,6 +7,7 @@ use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::{wit_future, wit_stream};
 use wit_bindgen::{StreamReader, StreamResult, StreamWriter, spawn_local};
 
+include!("../../../shared/target.rs");
 include!("../../../shared/abuse.rs");
 
 wasip3::http::service::export!(Abuse);
