@@ -8,6 +8,12 @@ fn spin() -> ! {
     }
 }
 
+/// Computes for so long, by the clock `now`, which counts nanoseconds.
+fn compute(milliseconds: u64, now: fn() -> u64) {
+    let end = now() + milliseconds * 1_000_000;
+    while now() < end {}
+}
+
 /// Calls itself for ever.
 fn recurse(depth: u64) -> u64 {
     if std::hint::black_box(depth) == u64::MAX { 0 } else { recurse(depth + 1) + std::hint::black_box(1) }

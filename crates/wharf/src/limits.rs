@@ -15,8 +15,10 @@ const BURST: u64 = 10_000;
 pub struct Limits {
     /// Memory in bytes, over all linear memories and tables together.
     pub memory: u64,
-    /// Wall-clock time of a call, from its admission to its last byte. `None` is no limit.
+    /// Wall-clock time of a call, from its admission to the last byte of its answer. `None` is no limit.
     pub time: Option<Duration>,
+    /// Wall-clock time of what an instance does once its calls are answered, to the last byte.
+    pub after_response: Duration,
     /// CPU time of a call. `None` is no limit.
     pub cpu: Option<Duration>,
     /// Calls at once. As many again may wait.
@@ -40,6 +42,7 @@ impl Default for Limits {
         Self {
             memory: 256 << 20,
             time: Some(Duration::from_mins(1)),
+            after_response: Duration::from_secs(30),
             cpu: Some(Duration::from_secs(10)),
             concurrency: 128,
             request_body: 256 << 20,
@@ -61,6 +64,7 @@ impl Limits {
         Self {
             memory: bytes(declared.memory, self.memory),
             time: time(declared.time, self.time),
+            after_response: declared.after_response.map_or(self.after_response, Millis::duration),
             cpu: time(declared.cpu, self.cpu),
             // None at all would be a workload that can never answer.
             concurrency: declared.concurrency.unwrap_or(self.concurrency).max(1),
@@ -88,6 +92,7 @@ impl Limits {
         match limit {
             Limit::Memory => Bytes(self.memory).to_string(),
             Limit::Time => time(self.time),
+            Limit::AfterResponse => time(Some(self.after_response)),
             Limit::Cpu => time(self.cpu),
             Limit::Concurrency => self.concurrency.to_string(),
             Limit::RequestBody => Bytes(self.request_body).to_string(),
@@ -109,6 +114,8 @@ pub enum Limit {
     Memory,
     /// [`Limits::time`].
     Time,
+    /// [`Limits::after_response`].
+    AfterResponse,
     /// [`Limits::cpu`].
     Cpu,
     /// [`Limits::concurrency`].
@@ -130,9 +137,10 @@ pub enum Limit {
 }
 
 impl Limit {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::Memory, "memory"),
         (Self::Time, "time"),
+        (Self::AfterResponse, "after-response"),
         (Self::Cpu, "cpu"),
         (Self::Concurrency, "concurrency"),
         (Self::RequestBody, "request-body"),

@@ -1,12 +1,14 @@
 //! What a call has used of its time, and what drives it: slice by slice, aside from the others once it computes for long.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use futures_util::task::AtomicWaker;
 use tokio::task::JoinHandle;
 use wasmtime::{StoreContextMut, UpdateDeadline};
 
@@ -15,6 +17,7 @@ use crate::ctx::Ctx;
 use crate::guest_log::{MAX_LINE, bounded};
 use crate::limits::{Guard, Limit};
 use crate::pool::Calls;
+use crate::pool::shared::Shared;
 use crate::ticker::TICK;
 use workload::manifest::Bytes;
 
@@ -79,6 +82,9 @@ pub enum Ended {
     /// It took longer than its limit `time`.
     #[error("it took longer than its `time`, {}", humantime::format_duration(*.0))]
     Time(Duration),
+    /// It went on after its calls were answered for longer than its limit `after-response`.
+    #[error("it went on after its answer for longer than its `after-response`, {}", humantime::format_duration(*.0))]
+    AfterResponse(Duration),
     /// It used more than its limit `cpu`.
     #[error("it used more than its `cpu`, {}", humantime::format_duration(*.0))]
     Cpu(Duration),
@@ -98,8 +104,14 @@ pub struct Meter {
     guard: Arc<Guard>,
     calls: Arc<Calls>,
     begun: Instant,
-    /// When the oldest call that is under way began, in nanoseconds after `begun`.
-    oldest: AtomicU64,
+    /// When it is over, in nanoseconds after `begun`: the next call's time, or that of what is done after the answers.
+    until: AtomicU64,
+    /// Every call is answered, and `until` is for what is done after that.
+    answered: AtomicBool,
+    /// Woken when `until` is less than it was.
+    sooner: AtomicWaker,
+    /// The calls of an instance that serves several.
+    shared: Option<Weak<Shared>>,
     /// How many calls it counts for.
     count: AtomicU32,
     time: Option<Duration>,
@@ -118,15 +130,28 @@ pub struct Meter {
     ended: AtomicU8,
 }
 
+/// How long an instance that serves several calls may compute on when the time of one of them is over: the call ends when the
+/// instance next waits, and the others go on. One that computes for longer ends with all of them.
+const GRACE: Duration = Duration::from_millis(100);
+
+const NEVER: u64 = u64::MAX;
+
 const TIME: u8 = 1;
 const CPU: u8 = 2;
 const STOPPED: u8 = 3;
 const MEMORY: u8 = 4;
+const AFTER: u8 = 5;
 
 impl Meter {
     pub(crate) fn new(guard: &Arc<Guard>, calls: &Arc<Calls>) -> Arc<Self> {
         let limits = guard.limits();
-        Self::limited(guard, calls, limits.time, limits.cpu)
+        Arc::new(Self::limited(guard, calls, limits.time, limits.cpu))
+    }
+
+    /// That of an instance that serves several calls.
+    pub(crate) fn shared(guard: &Arc<Guard>, calls: &Arc<Calls>, shared: Weak<Shared>) -> Self {
+        let limits = guard.limits();
+        Self { shared: Some(shared), ..Self::limited(guard, calls, limits.time, limits.cpu) }
     }
 
     pub(crate) fn limited(
@@ -134,12 +159,15 @@ impl Meter {
         calls: &Arc<Calls>,
         time: Option<Duration>,
         cpu: Option<Duration>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> Self {
+        Self {
             guard: guard.clone(),
             calls: calls.clone(),
             begun: Instant::now(),
-            oldest: AtomicU64::new(0),
+            until: AtomicU64::new(time.map_or(NEVER, nanos)),
+            answered: AtomicBool::new(false),
+            sooner: AtomicWaker::new(),
+            shared: None,
             count: AtomicU32::new(1),
             time,
             cpu,
@@ -149,7 +177,7 @@ impl Meter {
             ticked: AtomicBool::new(false),
             burst: AtomicU64::new(0),
             ended: AtomicU8::new(0),
-        })
+        }
     }
 
     /// CPU time of the poll that is under way, to be asked within it.
@@ -164,20 +192,37 @@ impl Meter {
         Some(self.cpu?.saturating_mul(self.count.load(Ordering::Relaxed)))
     }
 
+    /// When it is over.
     fn deadline(&self) -> Option<Instant> {
-        let oldest = Duration::from_nanos(self.oldest.load(Ordering::Relaxed));
-        (self.begun + oldest).checked_add(self.time?)
+        match self.until.load(Ordering::Relaxed) {
+            NEVER => None,
+            until => self.begun.checked_add(Duration::from_nanos(until)),
+        }
+    }
+
+    /// The time of a call that begins now ends then.
+    pub(crate) fn end_of_call(&self) -> Option<Instant> {
+        self.time.and_then(|time| Instant::now().checked_add(time))
+    }
+
+    /// A call's time is over then, and nothing else's is sooner.
+    pub(crate) fn answering_until(&self, end: Option<Instant>) {
+        let until = end.map_or(NEVER, |end| nanos(end.saturating_duration_since(self.begun)));
+        self.until.store(until, Ordering::Relaxed);
+        self.answered.store(false, Ordering::Relaxed);
+    }
+
+    /// Every call has been answered, to the last byte. What is done from now on is within the limit `after-response`.
+    pub fn answered(&self) {
+        let until = self.begun.elapsed().saturating_add(self.guard.limits().after_response);
+        self.until.store(nanos(until), Ordering::Relaxed);
+        self.answered.store(true, Ordering::Relaxed);
+        self.sooner.wake();
     }
 
     /// It counts for one more call.
     pub(crate) fn one_more(&self) {
         self.count.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The oldest call that is under way began then.
-    pub(crate) fn since(&self, oldest: Instant) {
-        let nanos = oldest.saturating_duration_since(self.begun).as_nanos();
-        self.oldest.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Whether it has computed for long, and is to go on aside.
@@ -198,7 +243,7 @@ impl Meter {
         let why = match () {
             () if self.ended.load(Ordering::Relaxed) == MEMORY => MEMORY,
             () if over(self.cpu_of_all(), used) => CPU,
-            () if self.deadline().is_some_and(|deadline| Instant::now() > deadline) => TIME,
+            () if self.deadline().is_some_and(|deadline| Instant::now() > deadline + self.grace()) => self.time_over(),
             () if self.calls.stopped() => STOPPED,
             // The clock ticks in the middle of short polls, too.
             () if Duration::from_nanos(poll) < TICK => return UpdateDeadline::Continue(1),
@@ -216,10 +261,19 @@ impl Meter {
         UpdateDeadline::Interrupt
     }
 
+    fn grace(&self) -> Duration {
+        if self.shared.is_some() { GRACE } else { Duration::ZERO }
+    }
+
+    /// Which time it is that is over.
+    fn time_over(&self) -> u8 {
+        if self.answered.load(Ordering::Relaxed) { AFTER } else { TIME }
+    }
+
     /// What an error of the engine means.
     fn why(&self, error: wasmtime::Error) -> Ended {
         match self.ended.load(Ordering::Relaxed) {
-            TIME => self.out_of_time(),
+            TIME | AFTER => self.out_of_time(),
             CPU => {
                 self.guard.refuse(Limit::Cpu);
                 Ended::Cpu(self.cpu.unwrap_or_default())
@@ -238,6 +292,7 @@ impl Meter {
     pub fn ended(&self) -> Option<Ended> {
         match self.ended.load(Ordering::Relaxed) {
             TIME => Some(Ended::Time(self.time.unwrap_or_default())),
+            AFTER => Some(Ended::AfterResponse(self.guard.limits().after_response)),
             CPU => Some(Ended::Cpu(self.cpu.unwrap_or_default())),
             STOPPED => Some(Ended::Stopped),
             MEMORY => Some(Ended::Memory(self.guard.limits().memory)),
@@ -258,28 +313,56 @@ impl Meter {
     }
 
     fn out_of_time(&self) -> Ended {
+        if self.time_over() == AFTER {
+            self.ended.store(AFTER, Ordering::Relaxed);
+            self.guard.refuse(Limit::AfterResponse);
+            return Ended::AfterResponse(self.guard.limits().after_response);
+        }
         self.ended.store(TIME, Ordering::Relaxed);
         self.guard.refuse(Limit::Time);
+        self.time()
+    }
+
+    /// What a call is told whose time is over.
+    pub(crate) fn time(&self) -> Ended {
         Ended::Time(self.time.unwrap_or_default())
+    }
+
+    /// Ends the calls whose time is over, where there are others; gives whether that is all of them.
+    fn is_over(&self) -> bool {
+        self.shared.as_ref().and_then(Weak::upgrade).is_none_or(|shared| shared.is_over(&self.guard))
     }
 
     /// Ready when the time is over or the workload has stopped.
     async fn over(self: Arc<Self>) -> Ended {
-        loop {
-            let Some(deadline) = self.deadline() else {
-                self.calls.stop().await;
-                return self.stopped();
-            };
-            tokio::select! {
-                () = tokio::time::sleep_until(deadline.into()) => {}
-                () = self.calls.stop() => return self.stopped(),
+        let mut stop = std::pin::pin!(self.calls.stop());
+        let mut timer = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+        let mut set = None;
+        poll_fn(|cx| {
+            if stop.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(self.stopped());
             }
-            // The call that it was for may be done, and a younger one the oldest.
-            if self.deadline().is_some_and(|deadline| Instant::now() >= deadline) {
-                return self.out_of_time();
+            self.sooner.register(cx.waker());
+            loop {
+                let Some(deadline) = self.deadline() else { return Poll::Pending };
+                // One that is too early costs less than to set it for each call anew.
+                if set.is_none_or(|set| deadline < set) {
+                    timer.as_mut().reset(deadline.into());
+                    set = Some(deadline);
+                }
+                ready!(timer.as_mut().poll(cx));
+                set = None;
+                if Instant::now() >= deadline && self.is_over() {
+                    return Poll::Ready(self.out_of_time());
+                }
             }
-        }
+        })
+        .await
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(NEVER)
 }
 
 /// What the engine calls when a guest's slice is over.

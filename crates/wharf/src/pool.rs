@@ -138,7 +138,7 @@ impl Entry {
     /// A count of time without limits but those of the manifest: for what runs as long as it runs.
     pub(crate) fn untimed(&self, declared: &workload::manifest::Limits) -> Arc<Meter> {
         let limits = self.limits().clone().untimed(declared);
-        Meter::limited(&self.unit.guard, &self.calls, limits.time, limits.cpu)
+        Arc::new(Meter::limited(&self.unit.guard, &self.calls, limits.time, limits.cpu))
     }
 
     /// Drives work on this unit's instances within its limits. Dropped, it ends, and the instances with it.

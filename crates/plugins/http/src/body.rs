@@ -10,8 +10,9 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot::Sender;
 use tokio::task::JoinHandle;
 use wasmtime_wasi_http::{Error, WasiBody};
+use wharf::meter::Meter;
 use wharf::pool::CallGuard;
-use wharf::pool::shared::Lead;
+use wharf::pool::shared::{Lead, Submitted};
 use wharf::{Ended, Limit};
 
 use crate::connection::Exchange;
@@ -78,9 +79,9 @@ impl ResponseBody {
 /// How far the component is when its response begins.
 pub(crate) enum Driving {
     /// It goes on.
-    On(Drive),
-    /// It goes on, and may serve others.
-    Lead(Lead),
+    On(Drive, Arc<Meter>),
+    /// It goes on, and may serve others. Here, if it is this call that drives it.
+    Shared(Option<Lead>, Submitted),
     /// It is done.
     Done,
     /// It trapped.
@@ -106,7 +107,9 @@ pub(crate) struct Streaming {
     ahead: Option<Bytes>,
     /// Driven here only while it is tried whether all of the body is there.
     drive: Option<Drive>,
+    meter: Option<Arc<Meter>>,
     lead: Option<Lead>,
+    submitted: Option<Submitted>,
     /// The component, in a task of its own: a client that reads slowly must not hold up what else it does.
     task: Option<JoinHandle<Result<(), Ended>>>,
     /// The component trapped: whatever it wrote is not all that it had to say.
@@ -128,11 +131,11 @@ impl Streaming {
         content: Content,
         call: Option<CallGuard>,
     ) -> Self {
-        let (drive, lead, failed) = match driving {
-            Driving::On(drive) => (Some(drive), None, false),
-            Driving::Lead(lead) => (None, Some(lead), false),
-            Driving::Done => (None, None, false),
-            Driving::Failed => (None, None, true),
+        let failed = matches!(driving, Driving::Failed);
+        let (drive, meter, lead, submitted) = match driving {
+            Driving::On(drive, meter) => (Some(drive), Some(meter), None, None),
+            Driving::Shared(lead, submitted) => (None, None, lead, Some(submitted)),
+            Driving::Done | Driving::Failed => (None, None, None, None),
         };
         let left = guest.guard().limits().response_body;
         let expected = match content {
@@ -142,7 +145,8 @@ impl Streaming {
             Content::None => None,
         };
         let call = call.map(Arc::new);
-        Self { guest, body, ahead: None, drive, lead, task: None, failed, left, expected, delivered: false, call }
+        let (ahead, task, delivered) = (None, None, false);
+        Self { guest, body, ahead, drive, meter, lead, submitted, task, failed, left, expected, delivered, call }
     }
 
     /// Lets the component go on, where it is driven here.
@@ -228,7 +232,7 @@ impl Streaming {
             self.wrong_length();
             return Whole::Never;
         }
-        self.delivered = true;
+        self.delivered();
         // The component learns so, and most have nothing left to do then that waits.
         for _ in 0..TURNS {
             self.poll_drive(cx);
@@ -238,6 +242,17 @@ impl Streaming {
         }
         let data = whole.map_or(Data::Empty, |bytes| Data::Whole(Some(bytes)));
         Whole::Yes(ResponseBody { _call: self.call.clone(), ..data.into() })
+    }
+
+    /// The client has all that there is. What the component does from now on has a limit of its own.
+    fn delivered(&mut self) {
+        self.delivered = true;
+        if let Some(meter) = self.meter.take() {
+            meter.answered();
+        }
+        if let Some(submitted) = self.submitted.take() {
+            submitted.answered();
+        }
     }
 
     /// What the component wrote is more than it may; what is left of it ends.
@@ -290,7 +305,7 @@ impl Streaming {
             Poll::Ready(None) | Poll::Pending if self.failed => {
                 return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
             }
-            Poll::Ready(None) if self.expected.is_none_or(|expected| expected == 0) => self.delivered = true,
+            Poll::Ready(None) if self.expected.is_none_or(|expected| expected == 0) => self.delivered(),
             Poll::Ready(None) => {
                 self.wrong_length();
                 return Poll::Ready(Some(Err(Error::HttpResponseBodySize(None))));
@@ -314,7 +329,9 @@ impl Streaming {
                 self.left -= length.unwrap_or(0);
                 self.expected = expected;
                 // The server asks no further once it has what the headers promised, or the trailers.
-                self.delivered = length.is_none() || expected == Some(0);
+                if length.is_none() || expected == Some(0) {
+                    self.delivered();
+                }
             }
             _ => {}
         }

@@ -83,14 +83,14 @@ impl Guest {
             (Handler::P3(_), _) => {
                 let meter = self.entry.meter();
                 let work = drive_p3(self.clone(), meter.clone(), with_authority(request, tls), answer);
-                let drive = self.entry.drive(meter, work);
-                self.answer_driven(drive, answered, method, under_way).await
+                let drive = self.entry.drive(meter.clone(), work);
+                self.answer_driven(drive, meter, answered, method, under_way).await
             }
             (Handler::P2(_), _) => {
                 let meter = self.entry.meter();
                 let work = drive_p2(self.clone(), meter.clone(), request, tls, answer);
-                let drive = self.entry.drive(meter, work);
-                self.answer_driven(drive, answered, method, under_way).await
+                let drive = self.entry.drive(meter.clone(), work);
+                self.answer_driven(drive, meter, answered, method, under_way).await
             }
         }
     }
@@ -99,6 +99,7 @@ impl Guest {
     async fn answer_driven(
         self: Arc<Self>,
         mut drive: Drive,
+        meter: Arc<Meter>,
         mut answered: oneshot::Receiver<Answered>,
         method: Method,
         under_way: CallGuard,
@@ -119,7 +120,7 @@ impl Guest {
             }
         };
         let driving = match (done, &answer) {
-            (None, _) => Driving::On(drive),
+            (None, _) => Driving::On(drive, meter),
             (Some(Ok(())), _) => Driving::Done,
             // It answered, and trapped after that: the answer stands as far as it goes.
             (Some(Err(ended)), Some(Ok(_))) => {
@@ -144,41 +145,34 @@ impl Guest {
         method: Method,
         under_way: CallGuard,
     ) -> Response<ResponseBody> {
-        let job: Job = Box::new(move |accessor, bindings| {
-            Box::pin(async move {
-                // The call is over when its job is, whoever still reads what it wrote.
-                let _under_way = under_way;
-                shared_p3(accessor, bindings, request, answer).await
-            })
-        });
+        let job: Job = Box::new(move |accessor, bindings| Box::pin(shared_p3(accessor, bindings, request, answer)));
         let guest = self.clone();
         let load = move |store: &mut wasmtime::Store<Ctx>, instance: &wasmtime::component::Instance| {
             let Handler::P3(indices) = &guest.handler else { wasmtime::bail!("not a handler of WASI 0.3") };
             Ok(Arc::new(indices.load(store, instance)?) as Bindings)
         };
-        let (mut lead, meter) = self.entry.submit(load, job);
-        let mut driving = Driving::Done;
-        if let Some(mut first) = lead.take() {
+        let (mut lead, submitted) = self.entry.submit(load, job, under_way);
+        if let Some(first) = &mut lead {
             match poll_fn(|cx| Poll::Ready(first.poll_now(cx))).await {
                 Poll::Ready(Err(ended)) => return self.ended(&ended),
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => lead = None,
                 // Its body is what it waits for, perhaps.
-                Poll::Pending => driving = Driving::Lead(first),
+                Poll::Pending => {}
             }
         }
         let answered = match answered.try_recv() {
             Err(TryRecvError::Empty) => {
-                drop(std::mem::replace(&mut driving, Driving::Done));
+                drop(lead.take());
                 answered.await
             }
             Ok(answer) => Ok(answer),
             Err(TryRecvError::Closed) => return self.failed("it ended without an answer"),
         };
         match answered {
-            Ok(Ok(response)) => self.stream(response, driving, &method, None).await,
+            Ok(Ok(response)) => self.stream(response, Driving::Shared(lead, submitted), &method, None).await,
             Ok(Err(code)) => self.failed(&format!("it answered with the error {code}")),
             // Why the instance ended is logged where it was driven.
-            Err(_) => refusal(meter.ended().as_ref()),
+            Err(_) => refusal(submitted.ended().as_ref()),
         }
     }
 
@@ -284,7 +278,7 @@ fn refusal(ended: Option<&Ended>) -> Response<ResponseBody> {
         Some(Ended::Time(_) | Ended::Cpu(_)) => plain(StatusCode::GATEWAY_TIMEOUT, "the component took too long\n"),
         Some(Ended::NoInstance) => later("the host has no more instances for now\n"),
         Some(Ended::Stopped) => later("the workload was stopped\n"),
-        Some(Ended::Trap(_) | Ended::Memory(_)) | None => {
+        Some(Ended::Trap(_) | Ended::Memory(_) | Ended::AfterResponse(_)) | None => {
             plain(StatusCode::BAD_GATEWAY, "the component failed to answer\n")
         }
     }

@@ -5,8 +5,10 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use support::{Served, get};
+use wharf::Limit;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fresh_and_warm_keep_nothing() {
@@ -115,5 +117,75 @@ async fn what_goes_on_after_the_answer_is_let_finish() {
         served.until("it is done", |status| status.calls + status.shared == 0).await;
         let expected = if mode.is_empty() { "0" } else { "1" };
         assert_eq!(served.get("/background-count").await.1, expected, "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_has_its_own_time_whoever_else_is_on_its_instance() {
+    let served = Served::of("abuse-p3", "instances = { mode = 'reuse', idle = '1m' }\nlimits = { time = '1s' }").await;
+    let mut late = served.connect().await;
+    let late = tokio::spawn(async move { late.send(get("w.test", "/sleep?ms=60000")).await });
+    served.until("it waits", |status| status.shared == 1).await;
+    // These begin before its time is over, and end after it.
+    let mut others = Vec::new();
+    while !late.is_finished() {
+        let mut connection = served.connect().await;
+        others.push(tokio::spawn(async move { connection.send(get("w.test", "/sleep?ms=200")).await }));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(late.await.unwrap().0, 504);
+    for other in others {
+        assert_eq!(other.await.unwrap(), (200, "slept".into()));
+    }
+    assert_eq!(served.refused(Limit::Time).await, 1);
+    served.until("its instance is done", |status| status.calls + status.shared == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_work_after_each_answer_never_ends_an_instance() {
+    let limits = "limits = { time = '400ms', after-response = '400ms' }";
+    let served = Served::of("abuse-p3", &format!("instances = {{ mode = 'reuse', calls = 1000000 }}\n{limits}")).await;
+    let begun = Instant::now();
+    let mut connection = served.connect().await;
+    while begun.elapsed() < Duration::from_secs(2) {
+        assert_eq!(connection.send(get("w.test", "/background")).await, (200, "started".into()));
+    }
+    assert_eq!(served.status().await.refusals.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_after_an_answer_has_a_limit_of_its_own() {
+    for guest in ["abuse-p2", "abuse-p3"] {
+        for mode in ["", "instances = { mode = 'reuse', idle = '1m' }\n"] {
+            let limits = "limits = { time = '10s', after-response = '100ms' }";
+            let served = Served::of(guest, &format!("{mode}{limits}")).await;
+            for (path, refused) in [("/sleep-after?ms=60000", 1), ("/spin-after", 2)] {
+                assert_eq!(served.get(path).await, (200, "ok".into()), "{guest} {mode}");
+                served.until("it was ended", |status| status.calls + status.shared == 0).await;
+                assert_eq!(served.refused(Limit::AfterResponse).await, refused, "{guest} {mode} {path}");
+            }
+            assert_eq!(served.get("/sleep?ms=300").await.0, 200, "{guest} {mode}: it is for nothing else");
+            let served = Served::of(guest, &format!("{mode}limits = {{ time = '100ms' }}")).await;
+            assert_eq!(served.get("/sleep-after?ms=500").await.0, 200);
+            served.until("it is done", |status| status.calls + status.shared == 0).await;
+            assert_eq!(served.status().await.refusals.len(), 0, "{guest} {mode}: it ended by itself");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_after_an_answer_counts_as_a_call() {
+    for guest in ["abuse-p2", "abuse-p3"] {
+        for mode in ["", "instances = { mode = 'reuse', idle = '1m' }\n"] {
+            let served = Served::of(guest, &format!("{mode}limits = {{ concurrency = 2 }}")).await;
+            let mut connection = served.connect().await;
+            for _ in 0..20 {
+                assert_eq!(connection.send(get("w.test", "/spin-after?ms=50")).await, (200, "ok".into()));
+                let status = served.status().await;
+                // One may wait, and one that is done be counted yet.
+                assert!(status.calls <= 4, "{guest} {mode}: {status:?}");
+            }
+            assert_eq!(served.status().await.refusals.len(), 0, "{guest} {mode}: its client waited");
+        }
     }
 }

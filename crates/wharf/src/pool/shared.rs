@@ -16,8 +16,9 @@ use futures_util::task::AtomicWaker;
 use wasmtime::Store;
 use wasmtime::component::{Accessor, Instance};
 
-use super::{Entry, Instantiated};
+use super::{CallGuard, Entry, Instantiated};
 use crate::ctx::Ctx;
+use crate::limits::{Guard, Limit};
 use crate::meter::{Driven, Ended, Meter};
 
 /// What is kept with an instance, such as its typed exports.
@@ -56,44 +57,102 @@ struct State {
     jobs: VecDeque<(u32, Job)>,
     /// Calls that it took, with those of its earlier life.
     taken: u32,
-    /// The calls that are under way, by number, and when each began.
-    under_way: VecDeque<(u32, Instant)>,
+    /// The calls that are under way, the oldest first.
+    under_way: VecDeque<UnderWay>,
+    /// What the component does after its answers counts as a call.
+    after: Option<CallGuard>,
+    /// The calls whose time was over while others went on, and those of them that are to be ended yet.
+    late: Vec<u32>,
+    ending: Vec<u32>,
     closed: bool,
 }
 
+struct UnderWay {
+    number: u32,
+    end: Option<Instant>,
+    guard: CallGuard,
+}
+
 impl Shared {
+    fn new(entry: &Entry, guard: CallGuard) -> Arc<Self> {
+        let shared = Arc::new_cyclic(|shared| Self {
+            meter: Arc::new(Meter::shared(entry.guard(), &entry.calls, shared.clone())),
+            waker: AtomicWaker::new(),
+            state: Mutex::default(),
+        });
+        let first = UnderWay { number: FIRST, end: shared.meter.end_of_call(), guard };
+        shared.lock().under_way.push_back(first);
+        shared
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a job, or gives it back.
-    fn join(&self, entry: &Entry, job: Job) -> Option<Job> {
+    fn join(&self, entry: &Entry, job: Job, guard: CallGuard) -> Result<u32, (Job, CallGuard)> {
         // Whoever comes to an instance that computes waits for it; another instance does not wait.
         if self.meter.busy() {
-            return Some(job);
+            return Err((job, guard));
         }
         let mut state = self.lock();
         let under_way = u32::try_from(state.under_way.len()).unwrap_or(u32::MAX);
         if state.closed || !entry.policy.takes(state.taken, under_way) {
-            return Some(job);
+            return Err((job, guard));
         }
         state.taken += 1;
         let number = state.taken;
-        state.under_way.push_back((number, Instant::now()));
+        let end = self.meter.end_of_call();
+        if state.under_way.is_empty() {
+            self.meter.answering_until(end);
+        }
+        state.under_way.push_back(UnderWay { number, end, guard });
         state.jobs.push_back((number, job));
+        let after = state.after.take();
         self.meter.one_more();
         drop(state);
+        drop(after);
         self.waker.wake();
-        None
+        Ok(number)
     }
 
     /// A call is done. The limit of time is that of the oldest which is left.
     fn one_done(&self, number: u32) {
         let mut state = self.lock();
-        state.under_way.retain(|(other, _)| *other != number);
-        if let Some((_, oldest)) = state.under_way.front() {
-            self.meter.since(*oldest);
+        let index = state.under_way.iter().position(|call| call.number == number);
+        // Its caller may have said so before.
+        let Some(done) = index.and_then(|index| state.under_way.remove(index)) else { return };
+        if let Some(oldest) = state.under_way.front() {
+            self.meter.answering_until(oldest.end);
+            drop(state);
+        } else {
+            self.meter.answered();
+            state.after = Some(done.guard);
         }
+    }
+
+    /// Ends the calls whose time is over, and gives whether there is none left then. Nobody joins them any more.
+    pub(crate) fn is_over(&self, guard: &Guard) -> bool {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let is_late = |call: &UnderWay| call.end.is_some_and(|end| end <= now);
+        let late = state.under_way.iter().take_while(|call| is_late(call)).count();
+        let oldest = state.under_way.get(late).map(|oldest| oldest.end);
+        state.closed |= late > 0 || oldest.is_none();
+        let Some(oldest) = oldest else { return true };
+        self.meter.answering_until(oldest);
+        let ended: Vec<UnderWay> = state.under_way.drain(..late).collect();
+        let numbers = || ended.iter().map(|call| call.number);
+        state.late.extend(numbers());
+        state.ending.extend(numbers());
+        drop(state);
+        for _ in &ended {
+            guard.refuse(Limit::Time);
+            guard.failed(&self.meter.time().to_string());
+        }
+        drop(ended);
+        self.waker.wake();
+        false
     }
 
     /// Serves the first job and all that join, until there is nothing left to do. Says whether all ended well.
@@ -103,12 +162,25 @@ impl Shared {
         // Most often the first is the only one.
         let mut first = Some(begin((FIRST, first)));
         let mut jobs = FuturesUnordered::new();
+        let mut ended = 0;
         let mut well = true;
         poll_fn(|cx| {
             loop {
                 self.waker.register(cx.waker());
-                let joined = std::mem::take(&mut self.lock().jobs);
+                let (joined, ending) = {
+                    let mut state = self.lock();
+                    (std::mem::take(&mut state.jobs), std::mem::take(&mut state.ending))
+                };
                 jobs.extend(joined.into_iter().map(begin));
+                for number in ending {
+                    well = false;
+                    first.take_if(|first| first.number == number);
+                    if let Some(job) = jobs.iter_mut().find(|job| job.number == number) {
+                        // Its caller is told by the end of its job. It stays, and is never ready.
+                        job.future = Box::pin(std::future::pending());
+                        ended += 1;
+                    }
+                }
                 let next = match first.as_mut().map(|first| Pin::new(first).poll(cx)) {
                     Some(Poll::Ready(done)) => {
                         first = None;
@@ -126,8 +198,8 @@ impl Shared {
                         well &= done == Done::Well;
                         self.one_done(number);
                     }
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(None) => {
+                    Poll::Pending if first.is_some() || jobs.len() > ended => return Poll::Pending,
+                    Poll::Pending | Poll::Ready(None) => {
                         // An abandoned call may go on for ever; nobody waits for what it still does.
                         if well && accessor.poll_no_interesting_tasks(cx).is_pending() {
                             return Poll::Pending;
@@ -172,26 +244,47 @@ impl Drop for Begun<'_> {
     }
 }
 
+/// A call on an instance that may serve others.
+pub struct Submitted {
+    shared: Arc<Shared>,
+    number: u32,
+}
+
+impl Submitted {
+    /// The call has been answered, to the last byte, whatever its instance has still to do. It is so at the latest when its
+    /// job is done, which is not before an instance that computes waits.
+    pub fn answered(&self) {
+        self.shared.one_done(self.number);
+    }
+
+    /// Why the call was ended, if it was by a limit or by the end of its workload.
+    pub fn ended(&self) -> Option<Ended> {
+        let late = self.shared.lock().late.contains(&self.number);
+        if late { Some(self.shared.meter.time()) } else { self.shared.meter.ended() }
+    }
+}
+
 impl Entry {
     /// Runs a job in an instance that may serve others at the same time: in one that runs, or in its own, which is then to
     /// be polled by the caller until its call waits for something else than the caller. What the job does is told by what
-    /// it sends; a job that is dropped ended with its instance.
+    /// it sends; a job that is dropped ended with its instance, or because its time was over.
     ///
-    /// `load` makes what is kept with a new instance. The meter tells why the instance ended, if it did before the job.
-    pub fn submit<L>(self: &Arc<Self>, load: L, mut job: Job) -> (Option<Lead>, Arc<Meter>)
+    /// `load` makes what is kept with a new instance.
+    pub fn submit<L>(self: &Arc<Self>, load: L, mut job: Job, mut guard: CallGuard) -> (Option<Lead>, Submitted)
     where
         L: FnOnce(&mut Store<Ctx>, &Instance) -> wasmtime::Result<Bindings> + Send + 'static,
     {
         for open in &*self.open() {
-            match open.join(self, job) {
-                None => return (None, open.meter.clone()),
-                Some(back) => job = back,
+            match open.join(self, job, guard) {
+                Ok(number) => return (None, Submitted { shared: open.clone(), number }),
+                Err(back) => (job, guard) = back,
             }
         }
-        let meter = self.meter();
-        let shared = Arc::new(Shared { meter: meter.clone(), waker: AtomicWaker::new(), state: Mutex::default() });
-        let work = run(self.clone(), meter.clone(), shared.clone(), load, job);
-        (Some(Lead { driven: Some(self.drive(meter.clone(), work)), entry: self.clone(), shared }), meter)
+        let shared = Shared::new(self, guard);
+        let work = run(self.clone(), shared.clone(), load, job);
+        let driven = Some(self.drive(shared.meter.clone(), work));
+        let submitted = Submitted { shared: shared.clone(), number: FIRST };
+        (Some(Lead { driven, entry: self.clone(), shared }), submitted)
     }
 
     fn open(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {
@@ -246,22 +339,20 @@ impl Drop for Lead {
     }
 }
 
-async fn run<L>(entry: Arc<Entry>, meter: Arc<Meter>, shared: Arc<Shared>, load: L, job: Job) -> wasmtime::Result<()>
+async fn run<L>(entry: Arc<Entry>, shared: Arc<Shared>, load: L, job: Job) -> wasmtime::Result<()>
 where
     L: FnOnce(&mut Store<Ctx>, &Instance) -> wasmtime::Result<Bindings> + Send + 'static,
 {
-    let mut found = entry.instance(&meter).await?;
+    // Given back when this is over, however it ends.
+    let _calls = Calls(&shared);
+    let mut found = entry.instance(&shared.meter).await?;
     let Instantiated { store, instance, kept, served } = &mut found;
     let bindings = match kept {
         Some(bindings) => bindings.clone(),
         None => kept.insert(load(store, instance)?).clone(),
     };
-    {
-        let mut state = shared.lock();
-        // Others may have joined while it was being made.
-        state.taken += *served + 1;
-        state.under_way.push_front((FIRST, Instant::now()));
-    }
+    // Others may have joined while it was being made.
+    shared.lock().taken += *served + 1;
     let serving = shared.clone();
     let well = store.run_concurrent(async move |accessor| serving.serve(accessor, &bindings, job).await).await??;
     // `give_back` counts one.
@@ -270,4 +361,18 @@ where
         entry.give_back(found);
     }
     Ok(())
+}
+
+/// The calls of an instance, which are over when it is.
+struct Calls<'a>(&'a Shared);
+
+impl Drop for Calls<'_> {
+    fn drop(&mut self) {
+        let (calls, after) = {
+            let mut state = self.0.lock();
+            state.closed = true;
+            (std::mem::take(&mut state.under_way), state.after.take())
+        };
+        drop((calls, after));
+    }
 }

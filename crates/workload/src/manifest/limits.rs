@@ -22,6 +22,9 @@ pub struct Limits {
     /// Wall-clock time of a call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Millis>,
+    /// Wall-clock time of what an instance does once its calls are answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_response: Option<Millis>,
     /// CPU time of a call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Millis>,
@@ -63,6 +66,7 @@ impl Limits {
         match name {
             "memory" => self.memory = Some(value.parse()?),
             "time" => self.time = Some(value.parse()?),
+            "after-response" => self.after_response = Some(value.parse()?),
             "cpu" => self.cpu = Some(value.parse()?),
             "concurrency" => self.concurrency = count(value)?,
             "request-body" => self.request_body = Some(value.parse()?),
@@ -77,9 +81,10 @@ impl Limits {
     }
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "memory",
     "time",
+    "after-response",
     "cpu",
     "concurrency",
     "request-body",
@@ -209,6 +214,7 @@ impl Decode for Limits {
         let limits = Self {
             memory: table.get("memory", to),
             time: table.get("time", to),
+            after_response: table.get("after-response", to),
             cpu: table.get("cpu", to),
             concurrency: table.get("concurrency", to),
             request_body: table.get("request-body", to),

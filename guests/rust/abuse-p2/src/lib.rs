@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use wasip2::clocks::monotonic_clock::subscribe_duration;
+use wasip2::clocks::monotonic_clock::{self, subscribe_duration};
 use wasip2::http::types::{Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingRequest, ResponseOutparam};
 use wasip2::http::{outgoing_handler, types::Scheme};
 use wasip2::io::streams::{OutputStream, StreamError};
@@ -28,7 +28,14 @@ impl wasip2::exports::http::incoming_handler::Guest for Abuse {
             "/spin" => spin(),
             "/spin-after" => {
                 answer(out, 200, "ok");
-                spin()
+                match number(&target, "ms") {
+                    Some(ms) => compute(ms, monotonic_clock::now),
+                    None => spin(),
+                }
+            }
+            "/sleep-after" => {
+                answer(out, 200, "ok");
+                sleep(number(&target, "ms").unwrap_or(0));
             }
             "/sleep" => {
                 sleep(number(&target, "ms").unwrap_or(0));

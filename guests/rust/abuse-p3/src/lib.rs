@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use wasip3::clocks::monotonic_clock::wait_for;
+use wasip3::clocks::monotonic_clock::{self, wait_for};
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::{wit_future, wit_stream};
 use wit_bindgen::{StreamReader, StreamResult, StreamWriter, spawn_local};
@@ -22,6 +22,7 @@ impl wasip3::exports::http::handler::Guest for Abuse {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         static BACKGROUND: AtomicU32 = AtomicU32::new(0);
         let target = request.get_path_with_query().unwrap_or_default();
+        let ms = number(&target, "ms");
         Ok(match path_of(&target) {
             "/hello" => text("hello"),
             "/count" => text((COUNT.fetch_add(1, Ordering::Relaxed) + 1).to_string()),
@@ -31,12 +32,19 @@ impl wasip3::exports::http::handler::Guest for Abuse {
                 spawn_local(async move {
                     body.write_all(b"ok".to_vec()).await;
                     drop(body);
-                    spin()
+                    match ms {
+                        Some(ms) => compute(ms, monotonic_clock::now),
+                        None => spin(),
+                    }
                 });
                 response
             }
+            "/sleep-after" => {
+                spawn_local(wait_for(ms.unwrap_or(0) * MILLISECOND));
+                text("ok")
+            }
             "/sleep" => {
-                wait_for(number(&target, "ms").unwrap_or(0) * MILLISECOND).await;
+                wait_for(ms.unwrap_or(0) * MILLISECOND).await;
                 text("slept")
             }
             "/alloc" => text(hoard().to_string()),
