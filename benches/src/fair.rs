@@ -1,16 +1,21 @@
-//! What a neighbour's requests take while a component spins in as many calls as it may: Wharf, and `wasmtime serve`, where
-//! the neighbour is the same component, since it has but one.
+//! What a neighbour's requests take while a component spins in many calls, on a quiet machine and on one where other processes
+//! are at work: Wharf, and `wasmtime serve`, where the neighbour is the same component, since it has but one.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use crate::inside::{Client, percentile};
 use crate::process::{Server, program};
-use crate::{Result, goal, guest};
+use crate::{Result, goal, guest, median};
 
 const SPINNING: usize = 64;
-const SECONDS: u64 = 5;
+const CONNECTIONS: [usize; 3] = [1, 4, 32];
+const SAMPLE: Duration = Duration::from_millis(1500);
+const ROUNDS: usize = 5;
+/// How long the peer may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run() -> Result {
     let (wharf, wasmtime) = (program("wharf")?, program("wasmtime")?);
@@ -41,47 +46,121 @@ pub(crate) fn run() -> Result {
             "/hello",
         ),
     ];
-    let mut ratios = Vec::new();
-    for (server, path) in &servers {
-        let running = server.start()?;
-        let quiet = sample(running.address, path)?;
-        let spinning: Vec<TcpStream> = (0..SPINNING).map(|_| spin(running.address)).collect::<Result<_>>()?;
-        let loaded = sample(running.address, path)?;
-        drop(spinning);
-        let shown = |[p50, p99]: [f64; 2]| format!("{p50:.0} / {p99:.0}");
-        println!(
-            "| {} | {} | {} |",
-            server.name,
-            quiet.map_or("-".into(), shown),
-            loaded.map_or("none answered".into(), shown)
-        );
-        ratios.push(quiet.zip(loaded).map(|(quiet, loaded)| loaded[1] / quiet[1]));
+    println!(
+        "p50 / p90 / p99 in µs\n| | connections | without | beside {SPINNING} that spin | p90, p99 of those without |\n|---|---|---|---|---|"
+    );
+    let [wharf, wasmtime] = &servers;
+    {
+        let running = wharf.0.start()?;
+        for machine in [Machine::Quiet, Machine::Busy] {
+            for connections in CONNECTIONS {
+                compare(running.address, machine, connections)?;
+            }
+        }
     }
+    let running = wasmtime.0.start()?;
+    let alone = sample(running.address, wasmtime.1, 1)?;
+    let _spinning = spinners(running.address)?;
+    let beside = sample(running.address, wasmtime.1, 1)?;
+    let shown = |times: Option<[f64; 3]>| times.map_or("none answered".into(), shown);
+    println!("| {}, quiet | 1 | {} | {} | |", wasmtime.0.name, shown(alone), shown(beside));
     std::fs::remove_dir_all(&folder).ok();
-    goal("a neighbour's p99 beside a component that spins, of its quiet one", ratios[0].unwrap_or(f64::INFINITY), 3.0);
     Ok(())
 }
 
-/// A request that is never answered.
-fn spin(address: SocketAddr) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.write_all(b"GET /spin HTTP/1.1\r\nhost: spins.test\r\n\r\n")?;
-    Ok(stream)
+/// What else the machine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Machine {
+    Quiet,
+    /// As many other processes compute as there are cores.
+    Busy,
 }
 
-/// The neighbour's p50 and p99 in microseconds, of requests one after the other; `None` when none is answered.
-fn sample(address: SocketAddr, path: &str) -> Result<Option<[f64; 2]>> {
+/// Processes that compute until this is dropped.
+struct Others(Vec<Child>);
+
+impl Others {
+    fn of(machine: Machine) -> Result<Self> {
+        let cores = if machine == Machine::Busy { std::thread::available_parallelism()?.get() } else { 0 };
+        let compute = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
+        Ok(Self((0..cores).map(|_| compute()).collect::<std::io::Result<_>>()?))
+    }
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        for other in &mut self.0 {
+            other.kill().ok();
+            other.wait().ok();
+        }
+    }
+}
+
+/// The neighbour's times without the spinning and beside it, round by round.
+fn compare(address: SocketAddr, machine: Machine, connections: usize) -> Result {
+    let _others = Others::of(machine)?;
+    let (mut without, mut beside) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        without.push(sample(address, "/", connections)?.ok_or("the neighbour does not answer")?);
+        let _spinning = spinners(address)?;
+        beside.push(sample(address, "/", connections)?.ok_or("the neighbour does not answer beside the spinning")?);
+    }
+    let middle = |times: &[[f64; 3]], index: usize| median(times.iter().map(|times| times[index]).collect());
+    let of = |times: &[[f64; 3]]| [0, 1, 2].map(|index| middle(times, index));
+    let ratio = |index: usize| middle(&beside, index) / middle(&without, index);
+    let (p90, p99) = (ratio(1), ratio(2));
+    let name = format!("{machine:?}").to_lowercase();
+    println!(
+        "| Wharf, {name} | {connections} | {} | {} | {p90:.2}, {p99:.2} |",
+        shown(of(&without)),
+        shown(of(&beside))
+    );
+    goal(&format!("the neighbour's p90 and p99, {name}, {connections} connections"), p90.max(p99), 3.0);
+    Ok(())
+}
+
+fn shown([p50, p90, p99]: [f64; 3]) -> String {
+    format!("{p50:.0} / {p90:.0} / {p99:.0}")
+}
+
+/// Requests that are never answered.
+fn spinners(address: SocketAddr) -> Result<Vec<TcpStream>> {
+    let spin = || -> Result<TcpStream> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(b"GET /spin HTTP/1.1\r\nhost: spins.test\r\n\r\n")?;
+        Ok(stream)
+    };
+    (0..SPINNING).map(|_| spin()).collect()
+}
+
+/// The neighbour's p50, p90 and p99 in microseconds, of requests one after the other on each connection; `None` when none is
+/// answered.
+fn sample(address: SocketAddr, path: &str, connections: usize) -> Result<Option<[f64; 3]>> {
     // The first moments of what spins are no steady state.
-    std::thread::sleep(Duration::from_secs(1));
-    let mut client = Client::new(address)?;
-    client.patience(Duration::from_secs(SECONDS))?;
+    std::thread::sleep(Duration::from_millis(500));
+    let clients = (0..connections).map(|_| {
+        let client = Client::new(address)?;
+        client.patience(PATIENCE)?;
+        Ok(client)
+    });
+    let clients = clients.collect::<Result<Vec<_>>>()?;
+    let mut times: Vec<f64> = std::thread::scope(|scope| {
+        let asking: Vec<_> = clients.into_iter().map(|client| scope.spawn(move || ask(client, path))).collect();
+        asking.into_iter().flat_map(|asking| asking.join().unwrap_or_default()).collect()
+    });
+    if times.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some([50, 90, 99].map(|percent| percentile(&mut times, percent))))
+}
+
+fn ask(mut client: Client, path: &str) -> Vec<f64> {
     let (begun, mut times) = (Instant::now(), Vec::new());
-    while begun.elapsed() < Duration::from_secs(SECONDS) {
+    while begun.elapsed() < SAMPLE {
         match client.ask("neighbour.test", path) {
             Ok(time) => times.push(time.as_secs_f64() * 1e6),
-            Err(_) if times.is_empty() => return Ok(None),
             Err(_) => break,
         }
     }
-    Ok(Some([percentile(&mut times, 50), percentile(&mut times, 99)]))
+    times
 }

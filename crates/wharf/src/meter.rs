@@ -1,18 +1,15 @@
-//! What a call has used of its time, and what drives it: slice by slice, aside from the others once it computes for long.
+//! What a call has used of its time, what it may use among all others, and why it ended.
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
-use tokio::task::JoinHandle;
 use wasmtime::{StoreContextMut, UpdateDeadline};
 
-use crate::aside::{Aside, Ticket};
 use crate::ctx::Ctx;
 use crate::guest_log::{MAX_LINE, bounded};
 use crate::limits::{Guard, Limit};
@@ -21,17 +18,30 @@ use crate::pool::shared::Shared;
 use crate::ticker::TICK;
 use workload::manifest::Bytes;
 
-/// How much CPU time a call may use among all others without ever waiting; one that uses more goes on aside.
-const AMONG_OTHERS: Duration = Duration::from_millis(2);
+/// The CPU time in nanoseconds that a call may use among all others at first. Once it has used it up it goes on aside.
+const CREDIT: i64 = 2_000_000;
+/// The most that it may have, however many calls it counts for.
+const MOST_CREDIT: i64 = 4 * CREDIT;
+/// How much of the time that a call waits it may use among all others later: one in so many.
+const EARNED: u64 = 8;
+/// How much of it a call must have to come back.
+const BACK: i64 = CREDIT / 8;
 
 thread_local! {
-    /// Whether this thread is one of those aside, whose time is not the clock's: others go before them.
+    /// Whether this thread is one of those aside, whose time is not charged: others go before them.
     static ASIDE: Cell<bool> = const { Cell::new(false) };
+    /// When this thread's CPU time was last read, by the clock, and what it was.
+    static READ: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
 /// Marks the current thread as one of those aside.
 pub(crate) fn this_thread_is_aside() {
     ASIDE.set(true);
+}
+
+/// Whether the current thread is one of those aside.
+pub(crate) fn is_aside() -> bool {
+    ASIDE.get()
 }
 
 /// The reason of a trap first, and then where: the engine tells them the other way around, and what is dumped with them.
@@ -59,18 +69,32 @@ const MAX_FRAME: usize = 1024;
 
 const BACKTRACE: &str = "error while executing at wasm backtrace:";
 
-/// The CPU time of this thread, or on the threads that nothing goes before, and where looking must be cheap, the clock's.
-fn now() -> u64 {
-    use std::sync::OnceLock;
+/// How old the CPU time may be that a poll begins with, in nanoseconds, and how long one takes that is measured at all. To read
+/// it is a system call, and most polls are shorter.
+const SHORT: u64 = 250_000;
+
+/// The time by the clock, in nanoseconds.
+fn clock() -> u64 {
     static SINCE: OnceLock<Instant> = OnceLock::new();
-    let time = if ASIDE.get() {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        // A thread's CPU time is not negative.
-        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-    } else {
-        SINCE.get_or_init(Instant::now).elapsed()
-    };
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1)
+    nanos(SINCE.get_or_init(Instant::now).elapsed()).max(1)
+}
+
+/// The CPU time of this thread, in nanoseconds. A poll takes less of it than of the clock's when others are at work.
+fn cpu() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // A thread's CPU time is not negative.
+    nanos(Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
+}
+
+/// This thread's CPU time at `now`, or shortly before.
+fn recent_cpu(now: u64) -> u64 {
+    let (read, cpu_then) = READ.get();
+    if read != 0 && now.saturating_sub(read) < SHORT {
+        return cpu_then;
+    }
+    let cpu_now = cpu();
+    READ.set((now, cpu_now));
+    cpu_now
 }
 
 /// Why a call ended before its time.
@@ -118,15 +142,17 @@ pub struct Meter {
     cpu: Option<Duration>,
     /// CPU time in nanoseconds, but for the poll that is under way.
     used: AtomicU64,
-    /// When that poll began.
+    /// When that poll began, and the thread's CPU time then.
     polled: AtomicU64,
-    /// It computes, and is to go on aside.
-    computes: AtomicBool,
+    polled_cpu: AtomicU64,
+    /// CPU time in nanoseconds that it may use among all others. It may be overdrawn.
+    credit: AtomicI64,
+    /// When it began to wait, by the clock; 0 when it does not.
+    waiting: AtomicU64,
     /// The clock ticked in the poll that is under way.
     ticked: AtomicBool,
-    /// CPU time in nanoseconds of the last polls, all of which the clock ticked in: it did not wait then, and will not in
-    /// the next.
-    burst: AtomicU64,
+    /// The clock ticked in the last poll: it did not wait then, and will not in the next.
+    busy: AtomicBool,
     ended: AtomicU8,
 }
 
@@ -173,18 +199,77 @@ impl Meter {
             cpu,
             used: AtomicU64::new(0),
             polled: AtomicU64::new(0),
-            computes: AtomicBool::new(false),
+            polled_cpu: AtomicU64::new(0),
+            credit: AtomicI64::new(CREDIT),
+            waiting: AtomicU64::new(0),
             ticked: AtomicBool::new(false),
-            burst: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
             ended: AtomicU8::new(0),
         }
+    }
+
+    /// A poll begins on this thread.
+    pub(crate) fn begin(&self) {
+        let now = clock();
+        self.polled_cpu.store(recent_cpu(now), Ordering::Relaxed);
+        self.polled.store(now, Ordering::Relaxed);
     }
 
     /// CPU time of the poll that is under way, to be asked within it.
     fn polling(&self) -> u64 {
         let polled = self.polled.load(Ordering::Relaxed);
         // Nothing was polled yet when somebody else drives the store.
-        if polled == 0 { 0 } else { now().saturating_sub(polled) }
+        if polled == 0 {
+            return 0;
+        }
+        let elapsed = clock().saturating_sub(polled);
+        if elapsed < SHORT {
+            return elapsed;
+        }
+        elapsed.min(cpu().saturating_sub(self.polled_cpu.load(Ordering::Relaxed)))
+    }
+
+    /// The poll is over. Unless it was interrupted, it waits from now on.
+    pub(crate) fn end(&self) {
+        let used = self.polling();
+        self.used.fetch_add(used, Ordering::Relaxed);
+        if !is_aside() {
+            self.credit.fetch_sub(signed(used), Ordering::Relaxed);
+        }
+        let ticked = self.ticked.load(Ordering::Relaxed);
+        if ticked {
+            self.ticked.store(false, Ordering::Relaxed);
+        } else {
+            self.waiting.store(clock(), Ordering::Relaxed);
+        }
+        if ticked != self.busy() {
+            self.busy.store(ticked, Ordering::Relaxed);
+        }
+    }
+
+    /// It waits no longer: part of the time that it did may be used among all others.
+    pub(crate) fn woken(&self) {
+        let since = self.waiting.load(Ordering::Relaxed);
+        if since == 0 {
+            return;
+        }
+        self.waiting.store(0, Ordering::Relaxed);
+        if self.credit.load(Ordering::Relaxed) >= CREDIT {
+            return;
+        }
+        let earned = signed(clock().saturating_sub(since) / EARNED);
+        let more = |credit: i64| Some((credit.saturating_add(earned)).min(CREDIT).max(credit));
+        self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok();
+    }
+
+    /// Whether it has used up what it may use among all others, and is to go on aside.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        !self.guard.dedicated && self.credit.load(Ordering::Relaxed) <= 0
+    }
+
+    /// Whether it may come back from there.
+    pub(crate) fn may_come_back(&self) -> bool {
+        self.credit.load(Ordering::Relaxed) >= BACK
     }
 
     /// What all its calls may use together: the calls of one instance cannot be told apart.
@@ -220,19 +305,21 @@ impl Meter {
         self.sooner.wake();
     }
 
+    /// The workload whose calls it counts for.
+    pub(crate) fn workload(&self) -> &Arc<str> {
+        &self.guard.workload
+    }
+
     /// It counts for one more call.
     pub(crate) fn one_more(&self) {
         self.count.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether it has computed for long, and is to go on aside.
-    fn computes(&self) -> bool {
-        self.computes.load(Ordering::Relaxed)
+        let more = |credit: i64| Some((credit + CREDIT).min(MOST_CREDIT));
+        self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok();
     }
 
     /// Whether it computes now.
     pub(crate) fn busy(&self) -> bool {
-        self.burst.load(Ordering::Relaxed) > 0
+        self.busy.load(Ordering::Relaxed)
     }
 
     /// What the engine asks at each tick of a guest that runs.
@@ -249,10 +336,7 @@ impl Meter {
             () if Duration::from_nanos(poll) < TICK => return UpdateDeadline::Continue(1),
             () => {
                 self.ticked.store(true, Ordering::Relaxed);
-                let burst = Duration::from_nanos(self.burst.load(Ordering::Relaxed).saturating_add(poll));
-                if burst > AMONG_OTHERS && !ASIDE.get() && !self.guard.dedicated {
-                    self.computes.store(true, Ordering::Relaxed);
-                }
+                self.busy.store(true, Ordering::Relaxed);
                 // Not the engine's own yield: this one lets the runtime look for what happened outside, too.
                 return UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()));
             }
@@ -271,7 +355,7 @@ impl Meter {
     }
 
     /// What an error of the engine means.
-    fn why(&self, error: wasmtime::Error) -> Ended {
+    pub(crate) fn why(&self, error: wasmtime::Error) -> Ended {
         match self.ended.load(Ordering::Relaxed) {
             TIME | AFTER => self.out_of_time(),
             CPU => {
@@ -334,7 +418,7 @@ impl Meter {
     }
 
     /// Ready when the time is over or the workload has stopped.
-    async fn over(self: Arc<Self>) -> Ended {
+    pub(crate) async fn over(self: Arc<Self>) -> Ended {
         let mut stop = std::pin::pin!(self.calls.stop());
         let mut timer = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
         let mut set = None;
@@ -365,160 +449,12 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(NEVER)
 }
 
+fn signed(nanos: u64) -> i64 {
+    i64::try_from(nanos).unwrap_or(i64::MAX)
+}
+
 /// What the engine calls when a guest's slice is over.
 #[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "the engine's signature")]
 pub(crate) fn slice_over(store: StoreContextMut<'_, Ctx>) -> wasmtime::Result<UpdateDeadline> {
     Ok(store.data().meter().map_or(UpdateDeadline::Continue(1), Meter::tick))
-}
-
-type Work<T> = Pin<Box<dyn Future<Output = wasmtime::Result<T>> + Send>>;
-
-/// A call that is driven: within its limits, and aside from the others once it computes for long. Dropped, it ends.
-pub struct Driven<T>(State<T>);
-
-enum State<T> {
-    Here(Here<T>),
-    There(JoinHandle<Result<T, Ended>>),
-    Done,
-}
-
-struct Here<T> {
-    work: Work<T>,
-    meter: Arc<Meter>,
-    aside: Arc<Aside>,
-    ticket: Option<Arc<Ticket>>,
-    /// Made when the call first waits: most never do.
-    over: Option<Pin<Box<dyn Future<Output = Ended> + Send>>>,
-}
-
-impl<T: Send + 'static> Driven<T> {
-    pub(crate) fn new(
-        aside: Arc<Aside>,
-        meter: Arc<Meter>,
-        work: impl Future<Output = wasmtime::Result<T>> + Send + 'static,
-    ) -> Self {
-        Self(State::Here(Here { work: Box::pin(work), meter, aside, ticket: None, over: None }))
-    }
-
-    /// Lets it go on, as polling it does, for somebody who will poll it again at once if it is not done: no timer is set for
-    /// the limits, which most calls are done before they need.
-    pub fn poll_now(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Ended>> {
-        self.poll_as(cx, false)
-    }
-
-    fn poll_as(&mut self, cx: &mut Context<'_>, waits: bool) -> Poll<Result<T, Ended>> {
-        if let State::Here(here) = &mut self.0 {
-            let polled = here.poll_as(cx, waits);
-            if polled.is_ready() || !here.meter.computes() {
-                return polled;
-            }
-            self.spawn();
-        }
-        match &mut self.0 {
-            State::There(task) => match ready!(Pin::new(task).poll(cx)) {
-                Ok(done) => Poll::Ready(done),
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => Poll::Ready(Err(Ended::Stopped)),
-                },
-            },
-            _ => Poll::Pending,
-        }
-    }
-
-    /// Goes on in a task of its own, whoever asks for the result or does not. Dropping it still ends it.
-    pub fn spawn(&mut self) {
-        self.0 = match std::mem::replace(&mut self.0, State::Done) {
-            State::Here(here) => State::There(here.spawn()),
-            other => other,
-        };
-    }
-}
-
-impl<T: Send + 'static> Here<T> {
-    fn spawn(self) -> JoinHandle<Result<T, Ended>> {
-        let aside = self.aside.clone();
-        if self.meter.computes()
-            && let Some(runtime) = aside.runtime()
-        {
-            return runtime.spawn(self);
-        }
-        // Not itself: it may yet have to go aside, which its wrapper sees to.
-        tokio::spawn(Driven(State::Here(self)))
-    }
-}
-
-impl<T> Here<T> {
-    /// Whether it may run now; aside, it waits for its turn.
-    fn has_turn(&mut self, cx: &mut Context<'_>) -> bool {
-        if !ASIDE.get() {
-            return true;
-        }
-        let Self { ticket, aside, meter, .. } = self;
-        let new = || Ticket::new(aside.clone(), meter.guard.workload.clone());
-        ticket.get_or_insert_with(new).poll(cx).is_ready()
-    }
-
-    fn poll_as(&mut self, cx: &mut Context<'_>, waits: bool) -> Poll<Result<T, Ended>> {
-        let polled = if self.has_turn(cx) { self.slice(cx) } else { Poll::Pending };
-        if let Poll::Ready(done) = polled {
-            return Poll::Ready(done.map_err(|error| self.meter.why(error)));
-        }
-        if let Some(memory @ Ended::Memory(_)) = self.meter.ended() {
-            return Poll::Ready(Err(memory));
-        }
-        if !waits && self.over.is_none() {
-            return Poll::Pending;
-        }
-        let Self { over, meter, .. } = self;
-        let over = over.get_or_insert_with(|| Box::pin(meter.clone().over()));
-        over.as_mut().poll(cx).map(Err)
-    }
-
-    fn slice(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<T>> {
-        let polled = {
-            let _running = self.aside.ticker().run();
-            let begun = now();
-            self.meter.polled.store(begun, Ordering::Relaxed);
-            let polled = self.work.as_mut().poll(cx);
-            let used = now().saturating_sub(begun);
-            self.meter.used.fetch_add(used, Ordering::Relaxed);
-            // Most polls are shorter than a tick, and write nothing here.
-            if self.meter.ticked.load(Ordering::Relaxed) {
-                self.meter.ticked.store(false, Ordering::Relaxed);
-                self.meter.burst.fetch_add(used, Ordering::Relaxed);
-            } else if self.meter.busy() {
-                self.meter.burst.store(0, Ordering::Relaxed);
-            }
-            polled
-        };
-        if let Some(ticket) = &self.ticket {
-            ticket.done();
-        }
-        polled
-    }
-}
-
-impl<T> Future for Here<T> {
-    type Output = Result<T, Ended>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_as(cx, true)
-    }
-}
-
-impl<T: Send + 'static> Future for Driven<T> {
-    type Output = Result<T, Ended>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_as(cx, true)
-    }
-}
-
-impl<T> Drop for Driven<T> {
-    fn drop(&mut self) {
-        if let State::There(task) = &self.0 {
-            task.abort();
-        }
-    }
 }

@@ -18,9 +18,10 @@ pub(crate) use calls::{Calls, Gate};
 use crate::aside::Aside;
 use crate::compile::Compiled;
 use crate::ctx::{ComponentGrants, Ctx, Unit, max_handles};
+use crate::driven::Driven;
 use crate::dump::Dumps;
 use crate::limits::{Guard, Limits};
-use crate::meter::{Driven, Meter, slice_over};
+use crate::meter::{Meter, slice_over};
 use crate::policy::Policy;
 
 /// A unit that is ready to run: what calls are made through.

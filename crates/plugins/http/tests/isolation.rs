@@ -32,7 +32,13 @@ async fn components_that_spin_leave_the_neighbour_and_the_host_alive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn output_that_nobody_reads_and_bodies_that_never_come_cost_no_more_than_themselves() {
     for (guest, mode) in [("abuse-p2", ""), ("abuse-p3", ""), ("abuse-p3", "instances = { mode = 'reuse' }")] {
-        let served = Served::of(guest, &format!("{mode}\nlimits = {{ time = '2s' }}")).await;
+        // What was written counts until it is read, or its reader is given up.
+        let mut settings = Served::settings();
+        settings.write_timeout = Duration::from_secs(1);
+        let served = Served::on(settings, wharf::Engine::builder(), |host| host).await;
+        let spends = workload("w", "w.test", guest, &format!("{mode}\nlimits = {{ time = '2s' }}"));
+        served.host.workload_start(spends).await.unwrap();
+        served.host.workload_start(workload("n", "neighbour.test", "hello-p2", "")).await.unwrap();
         let mut idle = Vec::new();
         for _ in 0..8 {
             idle.push(served.raw("GET /output HTTP/1.1\r\nhost: w.test\r\n\r\n").await);

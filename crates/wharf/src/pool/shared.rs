@@ -18,8 +18,9 @@ use wasmtime::component::{Accessor, Instance};
 
 use super::{CallGuard, Entry, Instantiated};
 use crate::ctx::Ctx;
+use crate::driven::Driven;
 use crate::limits::{Guard, Limit};
-use crate::meter::{Driven, Ended, Meter};
+use crate::meter::{Ended, Meter};
 
 /// What is kept with an instance, such as its typed exports.
 pub type Bindings = Arc<dyn Any + Send + Sync>;
