@@ -43,6 +43,9 @@ pub(crate) struct EngineArgs {
     /// Write the log as lines of JSON.
     #[arg(long, global = true)]
     pub(crate) log_json: bool,
+    /// A file that says what manifests may ask for at most, in its table `ceilings`; docs/limits.md says what it can have.
+    #[arg(long, global = true, env = "WHARF_HOST_CONFIG", value_name = "FILE")]
+    pub(crate) host_config: Option<PathBuf>,
     /// How many instances the pool has, 1,000 unless this says otherwise; 0 makes instances on demand, as `run` does.
     #[arg(long, global = true, value_name = "COUNT")]
     pub(crate) pool: Option<u32>,

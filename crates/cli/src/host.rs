@@ -11,6 +11,7 @@ use wharf_logging::LoggingPlugin;
 
 use crate::args::{EngineArgs, Listen, Profile};
 use crate::error::{Failure, HOST};
+use crate::manifest;
 
 /// An engine with the settings of the command line.
 fn engine(args: &EngineArgs) -> Result<Engine, Failure> {
@@ -66,7 +67,8 @@ pub(crate) fn cache(args: &EngineArgs) -> Result<Cache, Failure> {
 
 /// A host with every plugin of this program.
 pub(crate) fn builder(args: &EngineArgs, stdio: Stdio) -> Result<HostBuilder, Failure> {
-    let host = Host::builder(engine(args)?).stdio(stdio).trigger(CommandTrigger);
+    let config = args.host_config.as_deref().map(manifest::host_config).transpose()?.unwrap_or_default();
+    let host = Host::builder(engine(args)?).ceilings(config.ceilings).stdio(stdio).trigger(CommandTrigger);
     Ok(host.plugin(HttpPlugin).plugin(ConfigPlugin).plugin(LoggingPlugin))
 }
 

@@ -3,8 +3,8 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use wharf::workload::Workload;
 use wharf::workload::manifest::{Format, MAX_BYTES, parse_bytes};
+use wharf::workload::{HostConfig, Workload};
 
 use crate::error::{self, Declared, Failure, MANIFEST};
 
@@ -23,6 +23,17 @@ pub(crate) fn read(path: &Path) -> Result<(Workload, Declared), Failure> {
     let Some(workload) = parsed.workload else { return Err(error::manifest(&file, &parsed.problems, parsed.omitted)) };
     let folder = file.parent().map(PathBuf::from).unwrap_or_default();
     Ok((workload.under(&folder), Declared { file: Some(file), origins: parsed.origins }))
+}
+
+/// Reads the settings of the host.
+pub(crate) fn host_config(file: &Path) -> Result<HostConfig, Failure> {
+    let Some(format) = Format::of(file) else {
+        let message = format!("{} is not named like a file of settings", file.display());
+        return Err(Failure::with_hint(MANIFEST, message, "it ends in .toml, .yaml, .yml or .json"));
+    };
+    let text = String::from_utf8(bytes(file)?)
+        .map_err(|_| Failure::new(MANIFEST, format!("{} is not UTF-8 text", file.display())))?;
+    HostConfig::parse(&text, format).map_err(|problems| error::manifest(file, &problems, 0))
 }
 
 /// The manifests at these paths: a file, the one in a folder, or those of a folder that has none by those names itself:

@@ -132,3 +132,48 @@ fn a_manifest_with_very_many_problems_is_refused_soon_and_briefly() {
         assert!(!text.starts_with('k') || said.contains("more, which are not listed"), "{said}");
     }
 }
+
+#[test]
+fn ceilings() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("host.toml");
+    let wasm = guest("hello-p2");
+    let app = manifest(&format!(
+        "name = 'a'\n[components.web]\nsource = '{}'\nlimits = {{ memory = '1GiB', time = '5s' }}\n\
+         instances = {{ mode = 'warm', size = 100 }}\n[[triggers.http]]\ncomponent = 'web'\n",
+        wasm.display()
+    ));
+    let with = |verb: &str, file: &std::path::Path| {
+        run(&[verb, file.to_str().unwrap(), "--host-config", config.to_str().unwrap()])
+    };
+    std::fs::write(&config, "[ceilings]\nmemory = '64MiB'\ntime = '5s'\nwarm = 8\n").unwrap();
+    for verb in ["plan", "up"] {
+        let output = with(verb, app.path());
+        let said = stderr(&output) + &support::stdout(&output);
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        let memory =
+            "wharf.toml:4:12: error: `web` asks for `limits.memory` of 1GiB, and the most on this host is 64MiB";
+        assert!(said.contains(memory), "{said}");
+        assert!(
+            said.contains("hint: ask for 64MiB or less, or have whoever runs the host raise its ceiling"),
+            "{said}"
+        );
+        assert!(said.contains("wharf.toml:5:30: error: `web` asks for `instances.size` of 100"), "{said}");
+        assert!(!said.contains("limits.time"), "{said}");
+    }
+    let limit = ["run", wasm.to_str().unwrap(), "--limit", "memory=65MiB", "--host-config", config.to_str().unwrap()];
+    refused(&run(&limit), 4, "the most on this host is 64MiB");
+    for (text, says) in [
+        ("[ceilings]\nmemry = '64MiB'\n", "host.toml:2:1: error: unknown key `memry` in `ceilings`"),
+        ("[ceilings]\nmemory = 'much'\n", "`ceilings.memory` takes a size"),
+        ("[ceiling]\n", "unknown key `ceiling`"),
+        ("[ceilings\n", "host.toml:1:"),
+    ] {
+        std::fs::write(&config, text).unwrap();
+        refused(&with("plan", app.path()), 3, says);
+    }
+    std::fs::write(&config, b"\xff").unwrap();
+    refused(&with("plan", app.path()), 3, "is not UTF-8 text");
+    std::fs::remove_file(&config).unwrap();
+    refused(&with("plan", app.path()), 3, "host.toml cannot be read");
+}

@@ -16,6 +16,7 @@ use workload::Name;
 use crate::limits::{Guard, Limit};
 use crate::meter::Meter;
 use crate::plugin::Plugin;
+use crate::pool::Place;
 use crate::wasi::files;
 use crate::wasi::grants::Grants;
 use crate::wasi::p1;
@@ -53,6 +54,8 @@ pub struct Ctx {
     filesystem: WasiFilesystemCtx,
     sockets: WasiSocketsCtx,
     preview1: Option<Box<WasiP1Ctx>>,
+    /// The last to go: by then the instance holds nothing.
+    _place: Option<Place>,
 }
 
 /// What all instances of a unit share: what its components were granted, and its limits.
@@ -187,7 +190,7 @@ pub(crate) fn getter<V: View>(slot: usize) -> Getter<V> {
 }
 
 impl Ctx {
-    pub(crate) fn new(unit: Arc<Unit>) -> Self {
+    pub(crate) fn new(unit: Arc<Unit>, place: Option<Place>) -> Self {
         let filesystem = unit.components[unit.components.len() - 1].wasi.handles.clone();
         let mut table = ResourceTable::new();
         table.set_max_capacity(max_handles(unit.guard.limits().memory));
@@ -205,6 +208,7 @@ impl Ctx {
             filesystem,
             sockets: WasiSocketsCtx::default(),
             preview1: None,
+            _place: place,
         }
     }
 

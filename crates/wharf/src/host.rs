@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde::Serialize;
 use wasmtime::component::Val;
-use workload::{HostInterface, Name, Problem, Resolution, Workload};
+use workload::{Ceilings, HostInterface, Name, Problem, Resolution, Workload};
 
 pub use builder::{HostBuilder, HostError};
 pub use command::{CommandTrigger, Exit, run_command};
@@ -247,6 +247,7 @@ struct Inner {
     stdio: Stdio,
     drain: Duration,
     limits: Limits,
+    ceilings: Ceilings,
     dedicated: bool,
     id: String,
     friendly_name: String,
@@ -255,6 +256,15 @@ struct Inner {
     updating: tokio::sync::Mutex<()>,
     /// `None` while a workload of this id is starting or stopping: the name is taken, and there is nothing to call yet.
     workloads: Mutex<BTreeMap<String, Option<Arc<Running>>>>,
+}
+
+impl Inner {
+    fn plan(&self, workload: &Workload) -> Plan {
+        let (loaded, unloaded) = load(workload);
+        let (resolution, mut problems) = workload::resolve(workload, &loaded.types, &self.interfaces);
+        problems.extend(self.ceilings.problems(workload));
+        Plan { loaded, resolution, unloaded, problems }
+    }
 }
 
 impl Host {
@@ -267,6 +277,7 @@ impl Host {
             stdio: Stdio::default(),
             drain: DRAIN,
             limits: Limits::default(),
+            ceilings: Ceilings::default(),
             dedicated: false,
             friendly_name: None,
             labels: BTreeMap::new(),
@@ -285,9 +296,7 @@ impl Host {
 
     /// Loads and resolves a workload, and runs nothing. It blocks on files.
     pub fn plan(&self, workload: &Workload) -> Plan {
-        let (loaded, unloaded) = load(workload);
-        let (resolution, problems) = workload::resolve(workload, &loaded.types, &self.0.interfaces);
-        Plan { loaded, resolution, unloaded, problems }
+        self.0.plan(workload)
     }
 
     /// A workload that runs.

@@ -85,6 +85,30 @@ impl Limits {
         self
     }
 
+    /// These, where they are not above what a host lets any workload have.
+    #[must_use]
+    pub fn below(self, ceilings: &manifest::Limits) -> Self {
+        let bytes = |limit: u64, ceiling: Option<Bytes>| ceiling.map_or(limit, |ceiling| limit.min(ceiling.0));
+        let count = |limit: u32, ceiling: Option<u32>| ceiling.map_or(limit, |ceiling| limit.min(ceiling));
+        let time = |limit: Option<Duration>, ceiling: Option<Millis>| {
+            let ceiling = ceiling.map(Millis::duration);
+            limit.zip(ceiling).map(|(limit, ceiling)| limit.min(ceiling)).or(limit).or(ceiling)
+        };
+        Self {
+            memory: bytes(self.memory, ceilings.memory),
+            time: time(self.time, ceilings.time),
+            after_response: time(Some(self.after_response), ceilings.after_response).unwrap_or(self.after_response),
+            cpu: time(self.cpu, ceilings.cpu),
+            concurrency: count(self.concurrency, ceilings.concurrency),
+            request_body: bytes(self.request_body, ceilings.request_body),
+            response_body: bytes(self.response_body, ceilings.response_body),
+            headers: bytes(self.headers, ceilings.headers),
+            connections: count(self.connections, ceilings.connections),
+            files: count(self.files, ceilings.files),
+            log_rate: count(self.log_rate, ceilings.log_rate),
+        }
+    }
+
     /// A limit as people write it.
     fn shown(&self, limit: Limit) -> String {
         let time =

@@ -13,8 +13,8 @@ use wasmtime::{StoreContextMut, UpdateDeadline};
 use crate::ctx::Ctx;
 use crate::guest_log::{MAX_LINE, bounded};
 use crate::limits::{Guard, Limit};
-use crate::pool::Calls;
 use crate::pool::shared::Shared;
+use crate::pool::{Calls, NoPlace};
 use crate::ticker::TICK;
 use workload::manifest::Bytes;
 
@@ -118,8 +118,8 @@ pub enum Ended {
     /// Its workload was stopped, and the time to drain is over.
     #[error("its workload was stopped")]
     Stopped,
-    /// The host has no more instances for now.
-    #[error("the host's pool has no more instances")]
+    /// The host has no more instances for now, or none for this workload.
+    #[error("the host's pool has no more instances for it")]
     NoInstance,
 }
 
@@ -364,7 +364,7 @@ impl Meter {
             }
             STOPPED => Ended::Stopped,
             MEMORY => Ended::Memory(self.guard.limits().memory),
-            _ if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+            _ if error.is::<wasmtime::PoolConcurrencyLimitError>() || error.is::<NoPlace>() => {
                 self.guard.refuse(Limit::Instances);
                 Ended::NoInstance
             }

@@ -13,7 +13,7 @@ use wasmtime::component::{Component, Instance, InstancePre};
 use workload::Name;
 
 pub use calls::{Busy, CallGuard};
-pub(crate) use calls::{Calls, Gate};
+pub(crate) use calls::{Calls, Gate, NoPlace, Place};
 
 use crate::aside::Aside;
 use crate::compile::Compiled;
@@ -21,7 +21,7 @@ use crate::ctx::{ComponentGrants, Ctx, Unit, max_handles};
 use crate::driven::Driven;
 use crate::dump::Dumps;
 use crate::limits::{Guard, Limits};
-use crate::meter::{Meter, slice_over};
+use crate::meter::{Ended, Meter, slice_over};
 use crate::policy::Policy;
 
 /// A unit that is ready to run: what calls are made through.
@@ -118,8 +118,12 @@ impl Entry {
     }
 
     /// A store for one instance of this unit, within its limits. It is to be driven by [`drive`](Self::drive).
-    pub fn store(&self, meter: &Arc<Meter>) -> Store<Ctx> {
-        let mut store = Store::new(self.pre.engine(), Ctx::new(self.unit.clone()));
+    ///
+    /// # Errors
+    /// When the workload has as many instances as the host's ceilings let it have.
+    pub fn store(&self, meter: &Arc<Meter>) -> wasmtime::Result<Store<Ctx>> {
+        let place = self.calls.place()?;
+        let mut store = Store::new(self.pre.engine(), Ctx::new(self.unit.clone(), place));
         store.data_mut().metered_by(Some(meter.clone()));
         store.limiter(|ctx| ctx);
         let memory = self.limits().memory;
@@ -128,7 +132,7 @@ impl Entry {
         store.set_hostcall_fuel(usize::try_from(memory).unwrap_or(usize::MAX).min(store.hostcall_fuel()));
         store.epoch_deadline_callback(slice_over);
         store.set_epoch_deadline(1);
-        store
+        Ok(store)
     }
 
     /// A new count of a call's time, by the unit's limits.
@@ -184,7 +188,7 @@ impl Entry {
     }
 
     async fn make(&self, meter: &Arc<Meter>) -> wasmtime::Result<Instantiated> {
-        let mut store = self.store(meter);
+        let mut store = self.store(meter)?;
         let instance = self.pre.instantiate_async(&mut store).await?;
         Ok(Instantiated { store, instance, kept: None, served: 0 })
     }
@@ -293,8 +297,10 @@ async fn make_one(entry: &Weak<Entry>) -> bool {
             true
         }
         Err(error) => {
-            // The next call tries again, and makes its own if it must.
-            tracing::warn!(component = %entry.name, %error, "an instance could not be made ahead of need");
+            // The next call tries again, and makes its own if it must. That there is no room was said with the limit.
+            if !matches!(error, Ended::NoInstance) {
+                tracing::warn!(component = %entry.name, %error, "an instance could not be made ahead of need");
+            }
             entry.kept.refilling.store(false, Ordering::Release);
             false
         }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use wharf::host::{HostError, Running, State};
 use wharf::plugin::Provided;
 use wharf::workload::manifest::{Component, Digest};
-use wharf::workload::{Name, Workload};
+use wharf::workload::{Ceilings, Name, Workload};
 use wharf::{
     Binding, Ctx, Engine, Host, HostApi, HostBuilder, Link, Plugin, PluginError, StartError, Trigger, TriggerError,
 };
@@ -262,4 +262,37 @@ fn a_pool_that_does_not_fit_is_done_without() {
     let engine = Engine::builder().instances(100_000).max_memory(1 << 40).build().unwrap();
     assert!(!engine.is_pooling());
     assert!(Engine::builder().instances(10).build().unwrap().is_pooling());
+}
+
+#[tokio::test]
+async fn a_manifest_asks_for_no_more_than_the_host_lets_it() {
+    let mut ceilings = Ceilings::default();
+    ceilings.limits.memory = Some("1MiB".parse().unwrap());
+    ceilings.limits.concurrency = Some(4);
+    ceilings.limits.cpu = Some("1s".parse().unwrap());
+    let host = builder().ceilings(ceilings).build().unwrap();
+    let asking = |memory: &str, concurrency: u32| {
+        let mut workload = seven("w");
+        let component = workload.components.get_mut(&name("seven")).unwrap();
+        component.limits.memory = Some(memory.parse().unwrap());
+        component.limits.concurrency = Some(concurrency);
+        workload
+    };
+    let error = host.workload_start(asking("2MiB", 5)).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the workload cannot run: `seven` asks for `limits.memory` of 2MiB, and the most on this host is 1MiB; \
+         `seven` asks for `limits.concurrency` of 5, and the most on this host is 4"
+    );
+    let limits = async |workload: Workload| {
+        host.workload_start(workload).await.unwrap();
+        let limits = host.entry("default/w", "seven").unwrap().limits().clone();
+        host.workload_stop("default/w").await.unwrap();
+        limits
+    };
+    let asked = limits(asking("512KiB", 4)).await;
+    assert_eq!((asked.memory, asked.concurrency), (512 << 10, 4));
+    let silent = limits(seven("w")).await;
+    assert_eq!((silent.memory, silent.concurrency), (1 << 20, 4), "the defaults are no more than that");
+    assert_eq!(silent.cpu, Some(std::time::Duration::from_secs(1)));
 }

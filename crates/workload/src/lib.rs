@@ -19,7 +19,9 @@ pub mod component;
 pub mod problem;
 pub mod resolution;
 pub mod resolve;
+pub mod ceilings;
 
+pub use ceilings::{Ceilings, HostConfig};
 pub use component::{ComponentError, ComponentType};
 pub use interface::InterfaceName;
 pub use name::Name;

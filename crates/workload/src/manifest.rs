@@ -3,7 +3,7 @@
 //! Takes a manifest's text and its format; gives a [`Parsed`]. Never touches a file, never panics on any text, and
 //! refuses what is larger than [`MAX_BYTES`] or deeper than [`MAX_DEPTH`] before it costs anything.
 
-mod tree;
+pub(crate) mod tree;
 mod toml;
 mod yaml;
 pub(crate) mod decode;
@@ -101,14 +101,7 @@ pub fn parse_bytes(bytes: &[u8], format: Format) -> Parsed {
 
 /// Parses a manifest.
 pub fn parse(text: &str, format: Format) -> Parsed {
-    if text.len() > MAX_BYTES {
-        return failed(too_large(text.len()));
-    }
-    let (tree, problems) = match format {
-        Format::Toml => toml::read(text),
-        Format::Yaml => yaml::read(text),
-        Format::Json => yaml::read_json(text),
-    };
+    let (tree, problems) = read(text, format);
     let Some(tree) = tree else { return parsed(None, Origins::default(), problems) };
     let mut to = Gathered { problems, ..Gathered::default() };
     let workload = workload(&tree, &mut to);
@@ -116,6 +109,20 @@ pub fn parse(text: &str, format: Format) -> Parsed {
         check(workload, &mut to);
     }
     parsed(workload, to.origins, to.problems)
+}
+
+/// Text → tree.
+pub(crate) fn read(text: &str, format: Format) -> (Option<Node>, Problems) {
+    if text.len() > MAX_BYTES {
+        let mut problems = Problems::default();
+        problems.push(too_large(text.len()));
+        return (None, problems);
+    }
+    match format {
+        Format::Toml => toml::read(text),
+        Format::Yaml => yaml::read(text),
+        Format::Json => yaml::read_json(text),
+    }
 }
 
 fn parsed(workload: Option<Workload>, origins: Origins, problems: Problems) -> Parsed {

@@ -175,6 +175,18 @@ pub enum Problem {
         /// What it exports.
         exports: Vec<String>,
     },
+    /// A component asks for more than the host lets it.
+    #[error("`{component}` asks for `{key}` of {asked}, and the most on this host is {ceiling}")]
+    AboveCeiling {
+        /// The component.
+        component: Name,
+        /// What it asks for, by its place in the component: `limits.memory`.
+        key: &'static str,
+        /// How much.
+        asked: String,
+        /// The most.
+        ceiling: String,
+    },
     /// No entry reaches a component.
     #[error("nothing reaches `{component}`: no trigger calls it and no component that runs imports from it")]
     Unreached {
@@ -262,7 +274,9 @@ impl Problem {
             | Self::SharedGrant { component, .. }
             | Self::Interposed { component, .. }
             | Self::Unreached { component } => format!("components.{component}"),
-            Self::NoEffect { component, key, .. } => format!("components.{component}.{key}"),
+            Self::NoEffect { component, key, .. } | Self::AboveCeiling { component, key, .. } => {
+                format!("components.{component}.{key}")
+            }
             Self::ServiceWithoutExport { component, .. } => format!("components.{component}.service"),
             Self::Cycle { components } => components.first().map_or_else(String::new, |c| format!("components.{c}")),
             Self::TypeMismatch { link, .. } | Self::LinkUnknownExport { link, .. } => format!("links.{link}.to"),
@@ -340,6 +354,9 @@ impl Problem {
                 )
             }
             Self::Unreached { component } => format!("take `{component}` away, or link something to it"),
+            Self::AboveCeiling { ceiling, .. } => {
+                format!("ask for {ceiling} or less, or have whoever runs the host raise its ceiling")
+            }
             Self::NoEffect { key, entries, .. } => format!("set `{key}` on {}", names(entries)),
         }
     }

@@ -189,6 +189,35 @@ async fn a_pool_that_is_empty_refuses_and_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_workload_has_no_more_than_its_share_of_the_pool() {
+    let mut ceilings = wharf::workload::Ceilings::default();
+    ceilings.instances = Some(3);
+    for mode in ["", "instances = { mode = 'warm', size = 2 }", "instances = { mode = 'reuse', idle = '1ms' }"] {
+        let served = Served::with(wharf::Engine::builder(), |host| host.ceilings(ceilings.clone())).await;
+        for (name, host) in [("w", "w.test"), ("n", "neighbour.test")] {
+            served.host.workload_start(support::workload(name, host, "abuse-p2", mode)).await.unwrap();
+        }
+        let mut calls = Vec::new();
+        for _ in 0..12 {
+            let mut connection = served.connect().await;
+            calls.push(tokio::spawn(async move { connection.send(get("w.test", "/sleep?ms=500")).await.0 }));
+        }
+        served
+            .until("its share is used up", |status| status.refusals.get(&Limit::Instances).is_some_and(|n| *n >= 9))
+            .await;
+        assert_eq!(served.send(get("neighbour.test", "/hello")).await.0, 200, "{mode}");
+        let mut answers = Vec::new();
+        for call in calls {
+            answers.push(call.await.unwrap());
+        }
+        answers.sort_unstable();
+        assert_eq!(answers, [vec![200; 3], vec![503; 9]].concat(), "{mode}");
+        let recovered = async { while served.get("/hello").await.0 != 200 {} };
+        tokio::time::timeout(Duration::from_mins(1), recovered).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trap_in_the_middle_cuts_the_answer() {
     for (guest, mode) in [("abuse-p2", ""), ("abuse-p3", ""), ("abuse-p3", "instances = { mode = 'reuse' }")] {
         let served = Served::of(guest, mode).await;

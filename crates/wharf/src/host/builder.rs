@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use workload::{HostInterface, InterfaceName};
+use workload::{Ceilings, HostInterface, InterfaceName};
 
 use super::{Host, Inner};
 use crate::engine::Engine;
@@ -21,6 +21,7 @@ pub struct HostBuilder {
     pub(super) stdio: Stdio,
     pub(super) drain: Duration,
     pub(super) limits: Limits,
+    pub(super) ceilings: Ceilings,
     pub(super) dedicated: bool,
     pub(super) friendly_name: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
@@ -99,6 +100,14 @@ impl HostBuilder {
         self
     }
 
+    /// What the manifest of a workload may ask for at most; anything unless this says otherwise. A workload that asks for
+    /// more does not start: its [`StartError::Unresolved`](super::StartError::Unresolved) says what is too much.
+    #[must_use]
+    pub fn ceilings(mut self, ceilings: Ceilings) -> Self {
+        self.ceilings = ceilings;
+        self
+    }
+
     /// Whether this host runs one program and serves nobody else, as `wharf run` does: files are then read and written on
     /// the thread that the program runs on, and it does not make room for others when it computes. Off by default, because
     /// a slow disk would keep everybody waiting.
@@ -138,7 +147,8 @@ impl HostBuilder {
             interfaces,
             stdio: self.stdio,
             drain: self.drain,
-            limits: self.limits,
+            limits: self.limits.below(&self.ceilings.limits),
+            ceilings: self.ceilings,
             dedicated: self.dedicated,
             labels: self.labels,
             started: Instant::now(),

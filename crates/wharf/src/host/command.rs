@@ -34,7 +34,8 @@ pub async fn run_command(entry: &Arc<Entry>, declared: &Limits) -> Result<Exit, 
 /// The same, for what is not waited for as a call.
 pub(super) async fn run_uncounted(entry: &Arc<Entry>, declared: &Limits) -> Result<Exit, CallError> {
     let meter = entry.untimed(declared);
-    let mut store = entry.store(&meter);
+    let ended = |ended| CallError::Ended { function: RUN.to_owned(), ended };
+    let mut store = entry.store(&meter).map_err(|error| ended(meter.why(error)))?;
     let this = entry.clone();
     let work: Work = if let Some(program) = &entry.program {
         let pre = program.pre.clone();
@@ -66,7 +67,6 @@ pub(super) async fn run_uncounted(entry: &Arc<Entry>, declared: &Limits) -> Resu
             exports: crate::call::functions(entry),
         });
     };
-    let ended = |ended| CallError::Ended { function: RUN.to_owned(), ended };
     match entry.drive(meter, work).await {
         Ok(Ok(())) => Ok(Exit(0)),
         Ok(Err(())) => Ok(Exit(1)),

@@ -14,7 +14,7 @@ use crate::ctx::{ComponentGrants, Unit};
 use crate::fuse::{FuseError, Fused, fuse};
 use crate::limits::Guard;
 use crate::link::{LinkError, link};
-use crate::load::{LoadError, load};
+use crate::load::LoadError;
 use crate::plugin::{Binding, PluginError};
 use crate::policy::Policy;
 use crate::pool::{Calls, Entry, Gate, Kept, Program};
@@ -103,7 +103,7 @@ pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Runni
     let compiler = host.engine.compiler();
     let compiled = prepared.units.iter().map(|unit| compiler.compile(unit.bytes.clone()));
     let compiled = futures_util::future::try_join_all(compiled).await?;
-    let calls = Arc::new(Calls::default());
+    let calls = Arc::new(Calls::new(host.ceilings.instances));
     let id: Arc<str> = prepared.workload.id().into();
     let mut entries = BTreeMap::new();
     for (fused, compiled) in prepared.units.iter().zip(compiled) {
@@ -172,9 +172,7 @@ struct Prepared {
 }
 
 fn prepare(host: &Inner, workload: Workload) -> Result<Prepared, StartError> {
-    let (loaded, unloaded) = load(&workload);
-    let (resolution, problems) = workload::resolve(&workload, &loaded.types, &host.interfaces);
-    let plan = Plan { loaded, resolution, unloaded, problems };
+    let plan = host.plan(&workload);
     if !plan.runs() {
         return Err(StartError::Unresolved { unloaded: plan.unloaded, problems: plan.problems });
     }
@@ -186,7 +184,8 @@ fn prepare(host: &Inner, workload: Workload) -> Result<Prepared, StartError> {
         unit.map(|unit| *unit = Fused { bytes: EMPTY.into(), scoped: BTreeMap::new(), ..unit.clone() }).is_some()
     });
     let (folders, volumes) = folders(&workload)?;
-    let places = Places { folders, loopback: Arc::default(), lookups: Lookups::new(LOOKUPS) };
+    let places =
+        Places { folders, loopback: Arc::default(), lookups: Lookups::new(host.ceilings.lookups.unwrap_or(LOOKUPS)) };
     let mut grants = BTreeMap::new();
     for name in workload.components.keys() {
         let grant = grant(host, &workload, name, &plan, &places)?;
@@ -202,7 +201,7 @@ struct Places {
     lookups: Lookups,
 }
 
-/// How many names a workload may look up at once.
+/// How many names a workload may look up at once, unless the host's ceilings say otherwise.
 const LOOKUPS: u32 = 16;
 
 /// Where each volume is on this host, and the folders that were made for the ephemeral ones.

@@ -21,9 +21,40 @@ pub(crate) struct Calls {
     closed: AtomicBool,
     stopped: AtomicBool,
     stop: Notify,
+    /// How many instances the workload has, and how many it may have.
+    instances: AtomicU32,
+    most_instances: Option<u32>,
+}
+
+/// The workload has as many instances as it may.
+#[derive(Debug, thiserror::Error)]
+#[error("the workload has its share of the host's pool")]
+pub(crate) struct NoPlace;
+
+/// An instance's place among those of its workload.
+pub(crate) struct Place(Arc<Calls>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.instances.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Calls {
+    pub(crate) fn new(most_instances: Option<u32>) -> Self {
+        Self { most_instances, ..Self::default() }
+    }
+
+    /// A place for one more instance; none is counted where any number may be.
+    pub(crate) fn place(self: &Arc<Self>) -> Result<Option<Place>, NoPlace> {
+        let Some(most) = self.most_instances else { return Ok(None) };
+        let one_more = |count| (count < most).then_some(count + 1);
+        match self.instances.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Some(Place(self.clone()))),
+            Err(_) => Err(NoPlace),
+        }
+    }
+
     /// Counts one more shared instance until what this returns is dropped.
     pub(crate) fn share(self: &Arc<Self>) -> Sharing {
         self.shared.fetch_add(1, Ordering::Relaxed);

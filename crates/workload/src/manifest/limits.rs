@@ -211,7 +211,16 @@ impl Decode for Millis {
 impl Decode for Limits {
     fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
         let mut table = Table::open(node, path, to)?;
-        let limits = Self {
+        let limits = Self::of(&mut table, to);
+        table.finish(to);
+        Some(limits)
+    }
+}
+
+impl Limits {
+    /// Those that a table has.
+    pub(crate) fn of(table: &mut Table<'_>, to: &mut Gathered) -> Self {
+        Self {
             memory: table.get("memory", to),
             time: table.get("time", to),
             after_response: table.get("after-response", to),
@@ -223,8 +232,6 @@ impl Decode for Limits {
             connections: table.get("connections", to),
             files: table.get("files", to),
             log_rate: table.get("log-rate", to),
-        };
-        table.finish(to);
-        Some(limits)
+        }
     }
 }
