@@ -105,6 +105,32 @@ async fn a_folder_that_others_can_write_to_is_not_used() {
 }
 
 #[tokio::test]
+async fn a_folder_that_others_can_replace_is_not_used() {
+    let home = tempfile::tempdir().unwrap();
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let above = home.path().join("above");
+    let folder = above.join("between/compiled");
+    assert!(Cache::open(&folder, 1).is_some());
+    for open in [0o777, 0o775, 0o757] {
+        mode(&above, open);
+        assert!(Cache::open(&folder, 1).is_none(), "{open:o}");
+        assert_eq!(compile(&engine(&folder, u64::MAX), 1).await, 1, "it compiles all the same");
+        assert!(files(&folder).is_empty());
+    }
+    mode(&above, 0o1777);
+    assert!(Cache::open(&folder, 1).is_some(), "in a sticky folder nobody moves what is another's");
+    mode(&above, 0o755);
+    // A symbolic link in an open folder leads to where it led when the cache was opened.
+    let open = home.path().join("open");
+    fs::create_dir(&open).unwrap();
+    let link = open.join("link");
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
+    mode(&open, 0o777);
+    let cache = Cache::open(&link, 1).unwrap();
+    assert_eq!(cache.folder(), fs::canonicalize(&folder).unwrap());
+}
+
+#[tokio::test]
 async fn identical_components_are_compiled_once() {
     let engine = Engine::builder().pooling(false).build().unwrap();
     let compiler = engine.compiler();

@@ -27,11 +27,11 @@ pub struct Cache {
 
 impl Cache {
     /// Opens the cache in `folder`, which is made if it is not there. `None`, with a warning in the log, when the folder
-    /// cannot be made or others can write to it: what they wrote would be run.
+    /// cannot be made, or others can write to it or put another in its place: what they wrote would be run.
     pub fn open(folder: impl Into<PathBuf>, max_bytes: u64) -> Option<Self> {
         let folder = folder.into();
         match check(&folder) {
-            Ok(()) => Some(Self { folder, max_bytes }),
+            Ok(folder) => Some(Self { folder, max_bytes }),
             Err(error) => {
                 tracing::warn!(folder = %folder.display(), %error, "the cache of compiled code is not used");
                 None
@@ -76,7 +76,8 @@ impl Cache {
             }
         };
         // SAFETY: deserialising runs what the file says, so the file must be what this program wrote. Its folder belongs
-        // to this user and nobody else can write there (checked when the cache was opened); its digest was just checked
+        // to this user, and but for root no other user can write there or to any folder above it (checked when the cache
+        // was opened, on the path without symbolic links that is used since); its digest was just checked
         // over the very bytes that are handed on, so it is whole; and its name is a digest of the component, of the
         // engine's settings and of the versions, so it was made for this engine.
         #[allow(unsafe_code)]
@@ -169,18 +170,27 @@ struct Entry {
     used: SystemTime,
 }
 
-/// Makes the folder for its owner alone, and refuses one that somebody else owns or can write to.
-fn check(folder: &Path) -> io::Result<()> {
+/// Makes the folder for its owner alone, and refuses one that others can write to or put another in the place of. Gives its
+/// path without symbolic links: those could lead elsewhere later.
+fn check(folder: &Path) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let data = fs::metadata(folder)?;
-    let refuse = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-    if data.uid() != rustix::process::geteuid().as_raw() {
-        return refuse("the folder belongs to another user");
+    let folder = fs::canonicalize(folder)?;
+    let refuse = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    let user = rustix::process::geteuid().as_raw();
+    for part in folder.ancestors() {
+        let data = fs::metadata(part)?;
+        let is_own = part == folder;
+        let shown = part.display();
+        if data.uid() != user && (is_own || data.uid() != 0) {
+            return refuse(format!("{shown} belongs to another user"));
+        }
+        // In a sticky folder, as /tmp is, nobody but its owner moves what is in it.
+        let is_sticky = data.mode() & 0o1000 != 0 && !is_own;
+        if data.mode() & 0o022 != 0 && !is_sticky {
+            return refuse(format!("others can write to {shown}; take that from them with `chmod go-w {shown}`"));
+        }
     }
-    if data.mode() & 0o022 != 0 {
-        return refuse("others can write to the folder; make it yours alone with `chmod 700`");
-    }
-    Ok(())
+    Ok(folder)
 }
 
 /// The bytes of an entry, header included; `None` when there is no such file, an error when it is not whole.
