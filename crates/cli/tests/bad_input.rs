@@ -155,7 +155,7 @@ fn ceilings() {
             "wharf.toml:4:12: error: `web` asks for `limits.memory` of 1GiB, and the most on this host is 64MiB";
         assert!(said.contains(memory), "{said}");
         assert!(
-            said.contains("hint: ask for 64MiB or less, or have whoever runs the host raise its ceiling"),
+            said.contains("hint: ask for 64MiB or less, or ask the host's operator to raise the ceiling"),
             "{said}"
         );
         assert!(said.contains("wharf.toml:5:30: error: `web` asks for `instances.size` of 100"), "{said}");

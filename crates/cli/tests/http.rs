@@ -207,7 +207,7 @@ async fn an_answer_that_is_given_up_is_no_whole_answer() {
         let (head, body) = answer.await?.into_parts();
         body.collect().await.map(|_| head.status)
     });
-    // The client is told while nothing is out, and by the end of the stream after that.
+    // The client gets an error while nothing is out, and the end of the stream after that.
     if let Ok(status) = answer.await.unwrap() {
         assert_eq!(status, StatusCode::BAD_GATEWAY);
     }

@@ -1,4 +1,4 @@
-//! The log: what components write to it, and who reads it, concern nobody else.
+//! The log: what components write to it, and how slowly it is read, concern no other component.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use support::{PATIENCE, Server, get, guest, manifest, stderr, text, wharf};
 
-/// A server whose standard error nobody reads after it said where it serves.
+/// A server whose standard error is not read after it said where it serves.
 struct Unread {
     child: Child,
     address: String,
@@ -83,7 +83,7 @@ async fn a_reader_who_stalls_stops_nothing() {
 }
 
 #[tokio::test]
-async fn a_program_whose_log_nobody_reads_ends_all_the_same() {
+async fn a_program_whose_log_is_not_read_ends_all_the_same() {
     let (mut server, _folder) = Unread::start("limits = { log-rate = 1000000 }");
     for _ in 0..10 {
         assert_eq!(server.get("/log?n=20000").await, 200);

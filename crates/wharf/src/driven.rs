@@ -50,7 +50,7 @@ impl<T: Send + 'static> Driven<T> {
         Self(State::Here(Here { work: Box::pin(work), meter, aside, ticket: None, over: None }))
     }
 
-    /// Lets it go on, as polling it does, for somebody who will poll it again at once if it is not done: no timer is set for
+    /// Lets it go on, as polling it does, for a caller that polls it again at once if it is not done: no timer is set for
     /// the limits, which most calls are done before they need.
     pub fn poll_now(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Ended>> {
         self.poll_as(cx, false)
@@ -84,7 +84,7 @@ impl<T: Send + 'static> Driven<T> {
         }
     }
 
-    /// Goes on in a task of its own, whoever asks for the result or does not. Dropping it still ends it.
+    /// Goes on in a task of its own, whether or not the result is asked for. Dropping it still ends it.
     pub fn spawn(&mut self) {
         self.0 = match std::mem::replace(&mut self.0, State::Done) {
             State::Here(here) => here.spawn(),

@@ -53,7 +53,7 @@ fn told(error: &wasmtime::Error) -> String {
     let why = all.iter().filter(is_why).cloned().collect::<Vec<_>>().join(": ");
     let mut told = bounded(&why, MAX_LINE).into_owned();
     let Some(frames) = all.iter().find(is_where) else { return told };
-    // How the engine's own program is told to say more.
+    // How the engine's own program can say more.
     let frames = frames.split("\nnote: ").next().unwrap_or(frames).trim_end();
     for line in frames.lines() {
         // A frame is indented. What is not, after the first line, is a name that has a line break in it.
@@ -407,7 +407,7 @@ impl Meter {
         self.time()
     }
 
-    /// What a call is told whose time is over.
+    /// Why a call ended whose time is over.
     pub(crate) fn time(&self) -> Ended {
         Ended::Time(self.time.unwrap_or_default())
     }

@@ -118,7 +118,7 @@ async fn a_folder_that_others_can_replace_is_not_used() {
         assert!(files(&folder).is_empty());
     }
     mode(&above, 0o1777);
-    assert!(Cache::open(&folder, 1).is_some(), "in a sticky folder nobody moves what is another's");
+    assert!(Cache::open(&folder, 1).is_some(), "in a sticky folder only its owner moves an entry");
     mode(&above, 0o755);
     // A symbolic link in an open folder leads to where it led when the cache was opened.
     let open = home.path().join("open");

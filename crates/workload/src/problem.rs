@@ -355,7 +355,7 @@ impl Problem {
             }
             Self::Unreached { component } => format!("take `{component}` away, or link something to it"),
             Self::AboveCeiling { ceiling, .. } => {
-                format!("ask for {ceiling} or less, or have whoever runs the host raise its ceiling")
+                format!("ask for {ceiling} or less, or ask the host's operator to raise the ceiling")
             }
             Self::NoEffect { key, entries, .. } => format!("set `{key}` on {}", names(entries)),
         }

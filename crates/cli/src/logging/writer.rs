@@ -146,7 +146,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    /// Writes nothing until it is told to, and then everything.
+    /// Writes nothing until the test says so, and then everything.
     struct Stalled {
         go: mpsc::Receiver<()>,
         written: mpsc::Sender<String>,

@@ -126,7 +126,7 @@ mod tests {
     use super::{Admission, Clients, client, decide};
 
     #[test]
-    fn a_full_server_admits_whoever_has_less_than_a_share() {
+    fn a_full_server_admits_a_client_with_less_than_its_share() {
         assert_eq!(decide(100, 99, 1, 99), Admission::Admit);
         assert_eq!(decide(100, 100, 1, 100), Admission::Refuse, "one client alone has everything");
         assert_eq!(decide(100, 100, 2, 0), Admission::Displace);

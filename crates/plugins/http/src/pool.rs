@@ -81,7 +81,7 @@ impl Pool {
     /// Sends a request that the component's `hosts` allow.
     ///
     /// # Errors
-    /// What the component is told, in the interface's own terms.
+    /// What the component gets, in the interface's own terms.
     pub(crate) async fn send(
         &self,
         resolver: &Resolver,
@@ -226,7 +226,7 @@ mod tests {
             }
             assert_eq!(open.load(Ordering::SeqCst), 1, "{offered}");
             let stranger = ask(&Pool::new(), &url).await.unwrap_err();
-            assert!(matches!(stranger, Error::TlsProtocolError), "nobody vouches for it: {stranger:?}");
+            assert!(matches!(stranger, Error::TlsProtocolError), "no authority signed it: {stranger:?}");
         }
     }
 

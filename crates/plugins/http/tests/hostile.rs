@@ -1,4 +1,4 @@
-//! Clients that take what they can: connections, streams, time and memory. Each is ended in bounded time, and nobody else
+//! Clients that take what they can: connections, streams, time and memory. Each is ended in bounded time, and no other client
 //! notices.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -62,7 +62,7 @@ async fn a_client_that_only_answers_pings_is_disconnected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_nobody_reads_is_reset() {
+async fn a_stream_that_is_not_read_is_reset() {
     // Answers that are there before the head goes out, and answers that are still being written.
     for (guest, path) in
         [("abuse-p2", "/hello"), ("abuse-p2", "/output"), ("abuse-p3", "/hello"), ("abuse-p3", "/output")]
@@ -205,7 +205,7 @@ async fn floods_of_frames_end_and_take_no_memory() {
     assert!(written < 32 << 20, "headers without end: {written} bytes");
     let written = flood(&served, &[begun], &frame(CONTINUATION, 0, 1, &[])).await;
     assert!(written < 32 << 20, "empty pieces of headers without end: {written} bytes");
-    // Each of these wants an answer, which nobody reads: the server stops reading, and then gives up.
+    // Each of these wants an answer, and the client reads none: the server stops reading, and then gives up.
     for flooding in [frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]), frame(PING, 0, 0, &[0; 8])] {
         flood(&served, &[], &flooding).await;
     }
@@ -327,7 +327,7 @@ async fn the_limit_of_headers_holds_for_both_versions() {
         let refused = served.refused(Limit::Headers).await - before;
         assert_eq!(refused, if status == 431 { 2 } else { 0 }, "both are counted: {count} of {size}");
     }
-    // What is far larger than anybody takes never gets as far as a workload.
+    // What is far larger than any limit never gets as far as a workload.
     let mut stream = served.raw("GET /hello HTTP/1.1\r\nhost: w.test\r\n").await;
     while stream.write_all("x-more: y\r\n".repeat(1000).as_bytes()).await.is_ok() {}
     read(&mut stream, usize::MAX).await;

@@ -121,7 +121,7 @@ async fn what_goes_on_after_the_answer_is_let_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_has_its_own_time_whoever_else_is_on_its_instance() {
+async fn a_call_has_its_own_time_whatever_else_is_on_its_instance() {
     let served = Served::of("abuse-p3", "instances = { mode = 'reuse', idle = '1m' }\nlimits = { time = '1s' }").await;
     let mut late = served.connect().await;
     let late = tokio::spawn(async move { late.send(get("w.test", "/sleep?ms=60000")).await });

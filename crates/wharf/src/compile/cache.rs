@@ -184,7 +184,7 @@ fn check(folder: &Path) -> io::Result<PathBuf> {
         if data.uid() != user && (is_own || data.uid() != 0) {
             return refuse(format!("{shown} belongs to another user"));
         }
-        // In a sticky folder, as /tmp is, nobody but its owner moves what is in it.
+        // In a sticky folder, as /tmp is, only the owner of an entry can move it.
         let is_sticky = data.mode() & 0o1000 != 0 && !is_own;
         if data.mode() & 0o022 != 0 && !is_sticky {
             return refuse(format!("others can write to {shown}; take that from them with `chmod go-w {shown}`"));

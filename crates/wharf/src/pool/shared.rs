@@ -132,7 +132,7 @@ impl Shared {
         }
     }
 
-    /// Ends the calls whose time is over, and gives whether there is none left then. Nobody joins them any more.
+    /// Ends the calls whose time is over, and gives whether there is none left then. No call joins the instance any more.
     pub(crate) fn is_over(&self, guard: &Guard) -> bool {
         let now = Instant::now();
         let mut state = self.lock();
@@ -177,7 +177,7 @@ impl Shared {
                     well = false;
                     first.take_if(|first| first.number == number);
                     if let Some(job) = jobs.iter_mut().find(|job| job.number == number) {
-                        // Its caller is told by the end of its job. It stays, and is never ready.
+                        // Its caller learns it from the end of its job. It stays, and is never ready.
                         job.future = Box::pin(std::future::pending());
                         ended += 1;
                     }

@@ -40,7 +40,7 @@ impl Connections {
         self.room.notify_waiters();
     }
 
-    /// So many were found: one that was accepted may have gone with its listener, before anybody had it.
+    /// So many were found: one that was accepted may have gone with its listener, before the component had it.
     pub(super) fn found(&self, open: usize) {
         self.count.store(open as u64, Ordering::Relaxed);
         self.room.notify_waiters();

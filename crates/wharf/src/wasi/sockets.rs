@@ -179,7 +179,7 @@ impl<'a> SocketsOf<'a> {
 
     /// Forgets a socket, before the engine closes it: its real port may be somebody else's right after.
     pub(super) fn closed(&mut self, rep: u32) {
-        // Whoever waits for room is not to wait for one that was counted and is not there.
+        // A connection that waits for room must not wait for one that was counted and is not there.
         self.is_full();
         self.forget(rep);
         let Streams { of, orphans } = &mut self.held.streams;

@@ -1,6 +1,6 @@
 //! Addresses that a wildcard of `hosts` never leads to: one table, each row with its reason.
 //!
-//! What is below a wildcard is named by others, and whoever controls a name decides what it resolves to. None of these
+//! What is below a wildcard is named by others, and the owner of a name decides what it resolves to. None of these
 //! may be reached that way; a name or an address that is written in full reaches them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

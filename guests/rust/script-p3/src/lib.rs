@@ -62,7 +62,7 @@ impl wasip3::exports::http::handler::Guest for Script {
                         stream.write_all(forged(count)).await;
                     }
                     Op::DropStream | Op::DropBody => {
-                        // Another takes its place, which nobody reads.
+                        // Another takes its place, which is not read.
                         stream = wit_stream::new().0;
                     }
                     Op::Leak => std::mem::forget(std::mem::replace(&mut stream, wit_stream::new().0)),
