@@ -404,8 +404,13 @@ impl Body for Watched {
         if let (Some(left), Poll::Ready(Some(Ok(frame)))) = (&mut self.left, &polled) {
             *left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
         }
-        // The component was ended before it had said that this is all.
-        if matches!(polled, Poll::Ready(None)) && self.through.as_ref().is_some_and(Sender::is_closed) {
+        // The call ended before the component had said that this is all; its instance may go on with other calls.
+        let is_closed = match (&polled, &mut self.through) {
+            (Poll::Ready(None), Some(through)) => through.is_closed(),
+            (Poll::Pending, Some(through)) => through.poll_closed(cx).is_ready(),
+            _ => false,
+        };
+        if is_closed {
             return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
         }
         let ended = matches!(&polled, Poll::Ready(None | Some(Err(_)))) || self.left == Some(0);

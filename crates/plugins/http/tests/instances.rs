@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use support::{Served, get};
+use tokio::io::AsyncReadExt as _;
 use wharf::Limit;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,6 +139,17 @@ async fn a_call_has_its_own_time_whatever_else_is_on_its_instance() {
         assert_eq!(other.await.unwrap(), (200, "slept".into()));
     }
     assert_eq!(served.refused(Limit::Time).await, 1);
+    // One whose answer has begun is cut, and the others go on.
+    let mut begun = served.raw("GET /drip HTTP/1.1\r\nhost: w.test\r\n\r\n").await;
+    served.until("it has begun", |status| status.shared >= 1).await;
+    let mut other = served.connect().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let other = tokio::spawn(async move { other.send(get("w.test", "/sleep?ms=900")).await });
+    let mut answer = String::new();
+    tokio::time::timeout(support::PATIENCE, begun.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.ends_with("0\r\n\r\n"), "{answer}");
+    assert!(!other.is_finished(), "the other goes on");
+    assert_eq!(other.await.unwrap(), (200, "slept".into()));
     served.until("its instance is done", |status| status.calls + status.shared == 0).await;
 }
 

@@ -47,6 +47,15 @@ impl wasip3::exports::http::handler::Guest for Abuse {
                 wait_for(ms.unwrap_or(0) * MILLISECOND).await;
                 text("slept")
             }
+            "/drip" => {
+                let (mut body, response) = begin(None);
+                spawn_local(async move {
+                    while body.write_all(vec![b'x'; 10]).await.is_empty() {
+                        wait_for(20 * MILLISECOND).await;
+                    }
+                });
+                response
+            }
             "/alloc" => text(hoard().to_string()),
             "/stack" => text(recurse(0).to_string()),
             "/unreachable" => trap(),
