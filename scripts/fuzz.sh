@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
 export CARGO_TARGET_DIR="${XDG_CACHE_HOME:-$HOME/.cache}/wharf/fuzz"
-for target in manifest growth resolver; do
+for target in manifest growth resolver http adapt fused; do
     mkdir -p "fuzz/corpus/$target"
     if [ "$target" = manifest ]; then
         # What is known to be a manifest is a better start than nothing.
@@ -13,8 +13,14 @@ for target in manifest growth resolver; do
             cp "$file" "fuzz/corpus/$target/$(basename "$(dirname "$file")")"
         done
     fi
+    longest=8192
+    if [ "$target" = adapt ]; then
+        # A whole module, which is to be read and changed as it is.
+        longest=262144
+        cp guests/prebuilt/conform-p1.wasm "fuzz/corpus/$target/"
+    fi
     log=$(mktemp)
-    if ! cargo fuzz run --sanitizer none "$target" -- -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=4096 \
+    if ! cargo fuzz run --sanitizer none "$target" -- -max_total_time="$seconds" -max_len="$longest" -rss_limit_mb=4096 \
         -verbosity=0 -print_final_stats=1 >"$log" 2>&1; then
         tail -n 60 "$log"
         exit 1
