@@ -9,6 +9,8 @@ use wasi_preview1_component_adapter_provider as adapters;
 use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
+use crate::guest_log::bounded;
+
 /// The name under which modules import WASI 0.1 (`wasi_snapshot_preview1`, its `docs.md`).
 const PREVIEW1: &str = adapters::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
 
@@ -141,7 +143,10 @@ impl<'a> Module<'a> {
             let found: Vec<_> = self.imports.iter().filter(unknown).collect();
             (!self.has_world && !found.is_empty()).then_some(("a host with functions of its own", EMBED, found))
         })?;
-        let shown = found.iter().take(3).map(|(module, name)| format!("`{module}`'s `{name}`"));
+        let shown = found
+            .iter()
+            .take(3)
+            .map(|(module, name)| format!("`{}`'s `{}`", bounded(module, MAX_SHOWN), bounded(name, MAX_SHOWN)));
         let more = (found.len() > 3).then(|| format!("and {} more", found.len() - 3));
         Some(AdaptError::Foreign { made_for, imports: shown.chain(more).collect(), advice })
     }
@@ -153,6 +158,9 @@ struct Foreign {
     made_for: &'static str,
     advice: &'static str,
 }
+
+/// How much of a name is shown, in bytes: it is the module's own, and can be anything.
+const MAX_SHOWN: usize = 128;
 
 /// What the component's own functions are imported under (wit-component's convention).
 const MAIN: &str = "__main_module__";

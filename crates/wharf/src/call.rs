@@ -8,7 +8,7 @@ use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::{Func, Type, Val, types::ComponentFunc};
 
 use crate::meter::Ended;
-use crate::pool::{Busy, Entry, Instantiated};
+use crate::pool::{Busy, Entry, Instantiated, NoPlace};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -156,7 +156,7 @@ async fn run(
         let mut instance = match this.instance(&metered).await {
             Ok(instance) => instance,
             // What ends the making of an instance is told as itself; only what the engine refuses is this.
-            Err(error) if error.is::<wasmtime::Trap>() || error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+            Err(error) if is_told(&error) => {
                 return Err(error);
             }
             Err(error) => {
@@ -171,6 +171,11 @@ async fn run(
         Ok::<Ran, wasmtime::Error>(ran)
     };
     entry.drive(meter, work).await.map_err(|ended| CallError::Ended { function, ended })?
+}
+
+/// Whether an error of making an instance says enough by itself.
+fn is_told(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::Trap>() || error.is::<wasmtime::PoolConcurrencyLimitError>() || error.is::<NoPlace>()
 }
 
 async fn invoke(

@@ -17,10 +17,10 @@ use crate::limits::{Guard, Limit};
 use crate::meter::Meter;
 use crate::plugin::Plugin;
 use crate::pool::Place;
-use crate::wasi::files;
 use crate::wasi::grants::Grants;
 use crate::wasi::p1;
 use crate::wasi::sockets::{Held, SocketsOf};
+use crate::wasi::{files, lookup};
 
 /// How many components of one unit can have grants: the getters of so many slots are made when Wharf is compiled.
 pub const SLOTS: usize = 128;
@@ -265,10 +265,11 @@ impl Ctx {
         let mut bytes = 0;
         for resource in table.iter_mut() {
             count += 1;
-            bytes += HANDLE + files::size(&*resource);
+            bytes += HANDLE + files::size(&*resource) + lookup::size(&*resource);
             bytes += unit.plugins.iter().map(|plugin| plugin.resource_size(&*resource)).sum::<usize>();
         }
-        self.audit.found(count, bytes);
+        let room = self.unit.guard.limits().memory.saturating_sub(self.memory);
+        self.audit.found(count, bytes, room);
         if self.memory.saturating_add(self.audit.held) > self.unit.guard.limits().memory
             && let Some(meter) = &self.meter
         {
@@ -347,6 +348,8 @@ impl Ctx {
 const HANDLE: usize = 128;
 /// How many calls of host functions, or bytes that they are known to keep, an audit comes after at the latest.
 const CALLS: u32 = 32;
+/// How many when there is little room left.
+const FEW_CALLS: u32 = 4;
 const BYTES: usize = 64 * 1024;
 
 /// What the host keeps for an instance, found out now and then: each call of a host function adds little, and adding up
@@ -362,7 +365,7 @@ struct Audit {
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { held: 0, calls: CALLS, bytes: BYTES, charges: Vec::new() }
+        Self { held: 0, calls: FEW_CALLS, bytes: BYTES, charges: Vec::new() }
     }
 }
 
@@ -377,12 +380,15 @@ impl Audit {
         self.bytes == 0
     }
 
-    /// So many resources were found, of so many bytes.
-    fn found(&mut self, resources: usize, mut bytes: usize) {
+    /// So many resources were found, of so many bytes, where there is room for `room`.
+    fn found(&mut self, resources: usize, mut bytes: usize, room: u64) {
         self.charges.retain(|charge| charge.upgrade().inspect(|kept| bytes += kept.load(Ordering::Relaxed)).is_some());
         self.held = bytes as u64;
-        // The more there are, the longer it took, and the less a call adds to them.
-        self.calls = u32::try_from(resources / 4).unwrap_or(u32::MAX).max(CALLS);
+        // The more there are, the longer it took, and the less often it is done; but not so that what a call adds could be
+        // far beyond the room that is left.
+        let rarely = u32::try_from(resources / 4).unwrap_or(u32::MAX).max(CALLS);
+        let soon = u32::try_from(room.saturating_sub(self.held) / BYTES as u64).unwrap_or(u32::MAX).max(FEW_CALLS);
+        self.calls = rarely.min(soon);
         self.bytes = BYTES;
     }
 }

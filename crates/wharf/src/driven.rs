@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::aside::{Aside, Ticket};
@@ -27,6 +28,8 @@ struct Here<T> {
     meter: Arc<Meter>,
     aside: Arc<Aside>,
     ticket: Option<Arc<Ticket>>,
+    /// Where it came from: what it opens aside is driven there, by threads of the usual priority.
+    home: Option<Handle>,
     /// Made when the call first waits: most never do.
     over: Option<Pin<Box<dyn Future<Output = Ended> + Send>>>,
 }
@@ -47,7 +50,7 @@ impl<T: Send + 'static> Driven<T> {
         meter: Arc<Meter>,
         work: impl Future<Output = wasmtime::Result<T>> + Send + 'static,
     ) -> Self {
-        Self(State::Here(Here { work: Box::pin(work), meter, aside, ticket: None, over: None }))
+        Self(State::Here(Here { work: Box::pin(work), meter, aside, ticket: None, home: None, over: None }))
     }
 
     /// Lets it go on, as polling it does, for a caller that polls it again at once if it is not done: no timer is set for
@@ -103,10 +106,13 @@ fn joined<T>(joined: Result<T, tokio::task::JoinError>) -> Result<T, Ended> {
 }
 
 impl<T: Send + 'static> Here<T> {
-    fn spawn(self) -> State<T> {
+    fn spawn(mut self) -> State<T> {
         let aside = self.aside.clone();
         match aside.runtime() {
-            Some(runtime) if self.meter.is_exhausted() => State::Aside(runtime.spawn(GoesAside(Some(self)))),
+            Some(runtime) if self.meter.is_exhausted() => {
+                self.home = Handle::try_current().ok();
+                State::Aside(runtime.spawn(GoesAside(Some(self))))
+            }
             // Not itself: it may yet have to go aside, which its wrapper sees to.
             _ => State::Task(tokio::spawn(Driven(State::Here(self)))),
         }
@@ -123,6 +129,8 @@ impl<T> Future for GoesAside<T> {
             here.ticket = None;
             return Poll::Ready(FromAside::Back(here));
         }
+        let home = here.home.clone();
+        let _home = home.as_ref().map(Handle::enter);
         let polled = here.poll_as(cx, true);
         if polled.is_pending() {
             self.0 = Some(here);

@@ -10,10 +10,13 @@ use workload::manifest::{self, Bytes, Millis};
 /// How long ago, in milliseconds, reaching a limit was last logged for it to be logged again.
 const BURST: u64 = 10_000;
 
+/// What a file, a socket or a stream of one holds at most, in bytes: what is on its way to or from the system.
+const HELD: u64 = 64 * 1024;
+
 /// What one instance of a unit may use: what its entry component's manifest says, and a host's defaults for the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Memory in bytes, over all linear memories and tables together.
+    /// Memory in bytes: all linear memories and tables together, and what the host keeps for the instance.
     pub memory: u64,
     /// Wall-clock time of a call, from its admission to the last byte of its answer. `None` is no limit.
     pub time: Option<Duration>,
@@ -109,6 +112,11 @@ impl Limits {
         }
     }
 
+    /// How many files or sockets there may be where a manifest allows `count`: each holds something.
+    pub(crate) fn by_memory(&self, count: u32) -> u64 {
+        u64::from(count).min(self.memory / HELD)
+    }
+
     /// A limit as people write it.
     fn shown(&self, limit: Limit) -> String {
         let time =
@@ -122,8 +130,8 @@ impl Limits {
             Limit::RequestBody => Bytes(self.request_body).to_string(),
             Limit::ResponseBody => Bytes(self.response_body).to_string(),
             Limit::Headers => Bytes(self.headers).to_string(),
-            Limit::Connections => self.connections.to_string(),
-            Limit::Files => self.files.to_string(),
+            Limit::Connections => self.by_memory(self.connections).to_string(),
+            Limit::Files => self.by_memory(self.files).to_string(),
             Limit::LogRate => self.log_rate.to_string(),
             Limit::Instances => "the host's pool".to_owned(),
         }

@@ -134,6 +134,8 @@ pub struct Meter {
     answered: AtomicBool,
     /// Woken when `until` is less than it was.
     sooner: AtomicWaker,
+    /// When the time of a call was over that the instance has not ended yet, in nanoseconds after `begun`.
+    late: AtomicU64,
     /// The calls of an instance that serves several.
     shared: Option<Weak<Shared>>,
     /// How many calls it counts for.
@@ -193,6 +195,7 @@ impl Meter {
             until: AtomicU64::new(time.map_or(NEVER, nanos)),
             answered: AtomicBool::new(false),
             sooner: AtomicWaker::new(),
+            late: AtomicU64::new(NEVER),
             shared: None,
             count: AtomicU32::new(1),
             time,
@@ -331,6 +334,7 @@ impl Meter {
             () if self.ended.load(Ordering::Relaxed) == MEMORY => MEMORY,
             () if over(self.cpu_of_all(), used) => CPU,
             () if self.deadline().is_some_and(|deadline| Instant::now() > deadline + self.grace()) => self.time_over(),
+            () if self.begun.elapsed() > self.late() => TIME,
             () if self.calls.stopped() => STOPPED,
             // The clock ticks in the middle of short polls, too.
             () if Duration::from_nanos(poll) < TICK => return UpdateDeadline::Continue(1),
@@ -343,6 +347,21 @@ impl Meter {
         };
         self.ended.store(why, Ordering::Relaxed);
         UpdateDeadline::Interrupt
+    }
+
+    /// The time of a call is over, and others go on: the instance is to end it when it next waits.
+    pub(crate) fn is_late(&self) {
+        self.late.fetch_min(nanos(self.begun.elapsed()), Ordering::Relaxed);
+    }
+
+    /// The instance has ended all that are late.
+    pub(crate) fn none_is_late(&self) {
+        self.late.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// How long the instance may compute on when a call is late, from `begun`.
+    fn late(&self) -> Duration {
+        Duration::from_nanos(self.late.load(Ordering::Relaxed)).saturating_add(GRACE)
     }
 
     fn grace(&self) -> Duration {

@@ -124,13 +124,7 @@ pub(crate) struct Streaming {
 }
 
 impl Streaming {
-    pub(crate) fn new(
-        guest: Arc<Guest>,
-        body: WasiBody,
-        driving: Driving,
-        content: Content,
-        call: Option<CallGuard>,
-    ) -> Self {
+    pub(crate) fn new(guest: Arc<Guest>, body: WasiBody, driving: Driving, content: Content, call: Call) -> Self {
         let failed = matches!(driving, Driving::Failed);
         let (drive, meter, lead, submitted) = match driving {
             Driving::On(drive, meter) => (Some(drive), Some(meter), None, None),
@@ -144,8 +138,7 @@ impl Streaming {
             Content::Unsized => body.size_hint().exact(),
             Content::None => None,
         };
-        let call = call.map(Arc::new);
-        let (ahead, task, delivered) = (None, None, false);
+        let (ahead, task, delivered, call) = (None, None, false, Some(call));
         Self { guest, body, ahead, drive, meter, lead, submitted, task, failed, left, expected, delivered, call }
     }
 

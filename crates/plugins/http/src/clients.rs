@@ -73,8 +73,8 @@ impl Clients {
         let clients = table.clients.len() + usize::from(own == 0);
         match decide(self.most, table.open, clients, own) {
             Admission::Admit => {}
-            Admission::Displace => table.displace(),
-            Admission::Refuse => return None,
+            Admission::Displace if table.displace() => {}
+            Admission::Displace | Admission::Refuse => return None,
         }
         let connection = Arc::new(Connection::default());
         table.open += 1;
@@ -85,14 +85,18 @@ impl Clients {
 }
 
 impl Table {
-    /// Tells one connection of the client that has most to end. It is counted until it has.
-    fn displace(&self) {
-        let Some(connections) = self.clients.values().max_by_key(|connections| connections.len()) else { return };
-        let alive = || connections.iter().filter_map(Weak::upgrade).filter(|connection| !connection.is_ending());
-        // The oldest idle one, else the newest: it has the least to lose.
-        if let Some(connection) = alive().find(|connection| connection.is_idle()).or_else(|| alive().next_back()) {
-            connection.displace();
+    /// Has one connection end of the client that has most which are not ending yet; gives whether there is one. It is counted
+    /// until it has ended.
+    fn displace(&self) -> bool {
+        fn alive(connections: &[Weak<Connection>]) -> impl DoubleEndedIterator<Item = Arc<Connection>> {
+            connections.iter().filter_map(Weak::upgrade).filter(|connection| !connection.is_ending())
         }
+        let Some(most) = self.clients.values().max_by_key(|connections| alive(connections).count()) else {
+            return false;
+        };
+        // The oldest idle one, else the newest: it has the least to lose.
+        let idle = alive(most).find(|connection| connection.is_idle());
+        idle.or_else(|| alive(most).next_back()).inspect(|connection| connection.displace()).is_some()
     }
 }
 

@@ -130,7 +130,7 @@ impl Guest {
             (Some(Err(ended)), _) => return self.ended(&ended),
         };
         match answer {
-            Some(Ok(response)) => self.stream(response, driving, &method, Some(under_way)).await,
+            Some(Ok(response)) => self.stream(response, driving, &method, Arc::new(under_way)).await,
             Some(Err(code)) => self.failed(&format!("it answered with the error {code}")),
             None => self.failed("it ended without an answer"),
         }
@@ -169,7 +169,10 @@ impl Guest {
             Err(TryRecvError::Closed) => return self.failed("it ended without an answer"),
         };
         match answered {
-            Ok(Ok(response)) => self.stream(response, Driving::Shared(lead, submitted), &method, None).await,
+            Ok(Ok(response)) => {
+                let call = submitted.call().clone();
+                self.stream(response, Driving::Shared(lead, submitted), &method, call).await
+            }
             Ok(Err(code)) => self.failed(&format!("it answered with the error {code}")),
             // Why the instance ended is logged where it was driven.
             Err(_) => refusal(submitted.ended().as_ref()),
@@ -182,7 +185,7 @@ impl Guest {
         response: Response<WasiBody>,
         driving: Driving,
         method: &Method,
-        under_way: Option<CallGuard>,
+        under_way: Arc<CallGuard>,
     ) -> Response<ResponseBody> {
         let (mut parts, body) = response.into_parts();
         let limits = self.entry.limits();

@@ -22,7 +22,7 @@ use wharf::workload::manifest::Protocol;
 use wharf::{Binding, Ctx, Limit, Link, Plugin, PluginError, Scope, View};
 
 use crate::client;
-use crate::pool::Pool;
+use crate::pool::{self, Pool};
 use crate::size;
 use crate::upload::Held;
 
@@ -93,8 +93,9 @@ impl View for Http {
     }
 }
 
-/// What the host keeps at most of a request that is under way, in bytes.
-const REQUEST: u64 = 128 * 1024;
+/// What the host keeps at most of a request that is under way, in bytes: what the component wrote of its body, and what came
+/// of the response.
+const REQUEST: u64 = 2 * size::CHUNK as u64 + pool::STREAM_WINDOW as u64;
 
 struct Hooks {
     resolver: Resolver,
@@ -119,8 +120,8 @@ impl Hooks {
         Err(Error::HttpRequestDenied)
     }
 
-    /// Counts one more request until what this returns is dropped.
-    fn count(&mut self) -> Result<Arc<()>, Error> {
+    /// Counts one more request until the last clone of what this returns is dropped.
+    fn count(&mut self) -> Result<UnderWay, Error> {
         let under_way = self.under_way.get_or_insert_default();
         let limits = self.guard.limits();
         let most = u64::from(limits.connections).min(limits.memory / REQUEST);
@@ -128,10 +129,12 @@ impl Hooks {
             self.guard.refuse(Limit::Connections);
             return Err(Error::ConnectionLimitReached);
         }
-        Ok(under_way.clone())
+        Ok(Arc::new(under_way.clone()))
     }
 }
 
+/// What counts a request, shared by its body and the response's.
+type UnderWay = Arc<Arc<()>>;
 type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 impl WasiHttpHooks for Hooks {
@@ -159,7 +162,9 @@ impl WasiHttpHooks for Hooks {
         Box::new(async move {
             let under_way = allowed?;
             let (sent, done) = oneshot::channel();
-            let request = request.map(|body| WasiBody::new(Watched { body, sent: Some(sent) }));
+            // Until its body is sent or given up, too: the connection stays open for that.
+            let kept = under_way.clone();
+            let request = request.map(|body| WasiBody::new(Watched { body, sent: Some(sent), _under_way: kept }));
             let response = pool?.send(&resolver, headers, request, options).await?;
             let response = response.map(|body| WasiBody::new(Held { body, _under_way: under_way }));
             // A server need not read a request to its end to answer it.
@@ -185,6 +190,7 @@ impl WasiHttpHooks for Hooks {
 struct Watched {
     body: WasiBody,
     sent: Option<oneshot::Sender<Result<(), Error>>>,
+    _under_way: UnderWay,
 }
 
 impl Body for Watched {

@@ -32,7 +32,7 @@ const MAX_IDLE: usize = 64;
 /// How long connecting, a response's first byte and each of the next may take when the component does not say.
 const PATIENCE: Duration = Duration::from_mins(10);
 /// What a connection of HTTP/2 may receive before it is read, in bytes: of each stream, and in all.
-const STREAM_WINDOW: u32 = 256 * 1024;
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// The least that a connection of HTTP/1.1 may buffer, which fast downloads need.
 const MIN_BUFFER: usize = 128 * 1024;
@@ -92,7 +92,10 @@ impl Pool {
         let options = options.unwrap_or_default();
         // The authority says the same, and one of the two is enough.
         request.headers_mut().remove(http::header::HOST);
-        let (client, under_way) = (self.client(resolver, headers), Counted::new(&self.under_way));
+        let (client, under_way) = (self.client(resolver, headers), Arc::new(Counted::new(&self.under_way)));
+        // The connection is in use until the request is sent, whether or not its response has ended.
+        let kept = under_way.clone();
+        let request = request.map(|body| WasiBody::new(Held { body, _under_way: kept }));
         let attempt = Attempt::new(options.connect_timeout.unwrap_or(PATIENCE));
         let response = wait(&attempt, client.request(request), options.first_byte_timeout.unwrap_or(PATIENCE)).await?;
         if frame::size(response.headers()) > headers {

@@ -27,6 +27,8 @@ pub(crate) struct Routes {
 struct Paths {
     exact: HashMap<Arc<str>, Route>,
     below: HashMap<Arc<str>, Route>,
+    /// The length of the longest path in `below`.
+    longest: usize,
 }
 
 #[derive(Clone)]
@@ -46,7 +48,9 @@ impl Paths {
         }
         let mut above = path;
         loop {
-            if let Some(route) = self.below.get(above) {
+            if above.len() <= self.longest
+                && let Some(route) = self.below.get(above)
+            {
                 return Some(route);
             }
             above = &above[..above.rfind('/')?];
@@ -56,7 +60,11 @@ impl Paths {
     fn of(&mut self, path: &HttpPath) -> (&mut HashMap<Arc<str>, Route>, Arc<str>) {
         match path {
             HttpPath::Exact(exact) => (&mut self.exact, target::key(exact).into()),
-            HttpPath::Prefix(prefix) => (&mut self.below, target::key(prefix).into()),
+            HttpPath::Prefix(prefix) => {
+                let key: Arc<str> = target::key(prefix).into();
+                self.longest = self.longest.max(key.len());
+                (&mut self.below, key)
+            }
         }
     }
 

@@ -237,7 +237,12 @@ async fn connection(server: Arc<Inner>, stream: TcpStream, counted: Counted, sig
     }
     let Some(tls) = &server.settings.tls else { return serve(&server, stream, &counted, signal, false).await };
     let handshake = TlsAcceptor::from(tls.0.clone()).accept(stream);
-    match tokio::time::timeout(server.settings.handshake_timeout, handshake).await {
+    let handshake = tokio::time::timeout(server.settings.handshake_timeout, handshake);
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        _ = counted.connection().ended() => return,
+    };
+    match shaken {
         Ok(Ok(stream)) => serve(&server, stream, &counted, signal, true).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),

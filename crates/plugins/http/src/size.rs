@@ -4,6 +4,8 @@
 use std::any::Any;
 
 use http::HeaderMap;
+use wasmtime_wasi_http::p2::bindings::http::types::{Method, Scheme};
+use wasmtime_wasi_http::p2::body::HostFutureTrailers;
 use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{FieldMap, p3};
 
@@ -21,11 +23,21 @@ pub(crate) fn of(resource: &(dyn Any + Send)) -> usize {
     } else if let Some(response) = resource.downcast_ref::<HostOutgoingResponse>() {
         headers(&response.headers) + body(response.body.is_some())
     } else if let Some(request) = resource.downcast_ref::<HostOutgoingRequest>() {
-        headers(&request.headers) + body(request.body.is_some())
+        let authority = request.authority.as_ref().map_or(0, String::len);
+        let path = request.path_with_query.as_ref().map_or(0, String::len);
+        let scheme =
+            request.scheme.as_ref().map_or(0, |scheme| if let Scheme::Other(other) = scheme { other.len() } else { 0 });
+        let method = if let Method::Other(other) = &request.method { other.len() } else { 0 };
+        headers(&request.headers) + body(request.body.is_some()) + method + scheme + authority + path
     } else if let Some(response) = resource.downcast_ref::<HostIncomingResponse>() {
         headers(&response.headers)
+    } else if let Some(HostFutureTrailers::Done(Ok(Some(trailers)))) = resource.downcast_ref() {
+        headers(trailers)
     } else if let Some(request) = resource.downcast_ref::<p3::Request>() {
-        headers(&request.headers)
+        let authority = request.authority.as_ref().map_or(0, |authority| authority.as_str().len());
+        let path = request.path_with_query.as_ref().map_or(0, |path| path.as_str().len());
+        let scheme = request.scheme.as_ref().map_or(0, |scheme| scheme.as_str().len());
+        headers(&request.headers) + request.method.as_str().len() + scheme + authority + path
     } else if let Some(response) = resource.downcast_ref::<p3::Response>() {
         headers(&response.headers)
     } else {

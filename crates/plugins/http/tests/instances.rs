@@ -154,6 +154,21 @@ async fn a_call_has_its_own_time_whatever_else_is_on_its_instance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_computes_beyond_its_time_ends_with_all_on_its_instance() {
+    let served = Served::of("abuse-p3", "instances = { mode = 'reuse', idle = '1m' }\nlimits = { time = '4s' }").await;
+    let begun = Instant::now();
+    let mut connection = served.connect().await;
+    let spins = tokio::spawn(async move { connection.send(get("w.test", "/spin-late?ms=3500")).await });
+    served.until("it waits", |status| status.shared == 1).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut connection = served.connect().await;
+    let waits = tokio::spawn(async move { connection.send(get("w.test", "/sleep?ms=60000")).await });
+    assert_eq!(spins.await.unwrap().0, 504);
+    assert_eq!(waits.await.unwrap().0, 504);
+    assert!(begun.elapsed() < Duration::from_millis(6900), "it ended with the younger's time, and not with its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn short_work_after_each_answer_never_ends_an_instance() {
     let limits = "limits = { time = '400ms', after-response = '400ms' }";
     let served = Served::of("abuse-p3", &format!("instances = {{ mode = 'reuse', calls = 1000000 }}\n{limits}")).await;

@@ -42,8 +42,11 @@ fn fill(folder: &std::path::Path, files: usize) {
 async fn nothing_that_the_host_keeps_is_beyond_the_limit() {
     let limits = "memory = '4MiB', time = '30s', log-rate = 1";
     for (hoarder, paths) in [
-        ("hoarder-p2", &["fields", "clones", "bodies", "directories", "lines", "handles"][..]),
-        ("hoarder-p3", &["fields", "streams", "directories"]),
+        (
+            "hoarder-p2",
+            &["grown-fields", "methods", "fields", "clones", "bodies", "directories", "lines", "handles"][..],
+        ),
+        ("hoarder-p3", &["methods", "fields", "streams"]),
     ] {
         let (served, folder) = served(hoarder, limits).await;
         fill(folder.path(), 2000);
@@ -61,7 +64,9 @@ async fn nothing_that_the_host_keeps_is_beyond_the_limit() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             };
-            let path_of_many = format!("/{path}?n=20000");
+            // More handles than there may be are a trap before anything is in them.
+            let n = if path == &"grown-fields" { 7000 } else { 20_000 };
+            let path_of_many = format!("/{path}?n={n}");
             let (status, text) =
                 tokio::select! { answer = served.get(&path_of_many) => answer, () = watch => unreachable!() };
             let grown = most.into_inner().saturating_sub(before);
@@ -109,10 +114,30 @@ async fn streams_of_wasi_0_3_keep_their_files_and_connections_counted() {
             "of ten, the folder and the file at hand are two"
         );
     }
+    assert_eq!(served.get("/listeners").await, (200, "3".to_owned()));
     // A listener of its own and two others are three.
     assert_eq!(served.get("/accepted").await, (200, "2".to_owned()));
     assert!(served.refused(Limit::Connections).await >= 3 && served.refused(Limit::Files).await >= 3);
     served.until("everything is closed", |_| descriptors() <= before + 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_calls_wait_for_datagrams_than_there_is_room_for() {
+    let (served, _folder) = served("hoarder-p3", "memory = '4MiB'").await;
+    assert_eq!(served.get("/receives?n=500").await, (200, "64".to_owned()));
+    assert!(served.refused(Limit::Memory).await > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_wasi_0_2_keep_their_files_counted() {
+    for (limits, streams) in [("files = 10", "8"), ("files = 1000, memory = '4MiB'", "62")] {
+        let (served, folder) = served("hoarder-p2", limits).await;
+        std::fs::write(folder.path().join("big"), vec![b'x'; 1 << 20]).unwrap();
+        for _ in 0..3 {
+            assert_eq!(served.get("/file-streams").await, (200, streams.to_owned()), "with the folder and the file");
+        }
+        assert_eq!(served.refused(Limit::Files).await, 3);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

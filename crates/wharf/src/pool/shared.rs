@@ -61,7 +61,7 @@ struct State {
     /// The calls that are under way, the oldest first.
     under_way: VecDeque<UnderWay>,
     /// What the component does after its answers counts as a call.
-    after: Option<CallGuard>,
+    after: Option<Arc<CallGuard>>,
     /// The calls whose time was over while others went on, and those of them that are to be ended yet.
     late: Vec<u32>,
     ending: Vec<u32>,
@@ -71,11 +71,11 @@ struct State {
 struct UnderWay {
     number: u32,
     end: Option<Instant>,
-    guard: CallGuard,
+    guard: Arc<CallGuard>,
 }
 
 impl Shared {
-    fn new(entry: &Entry, guard: CallGuard) -> Arc<Self> {
+    fn new(entry: &Entry, guard: Arc<CallGuard>) -> Arc<Self> {
         let shared = Arc::new_cyclic(|shared| Self {
             meter: Arc::new(Meter::shared(entry.guard(), &entry.calls, shared.clone())),
             waker: AtomicWaker::new(),
@@ -91,15 +91,15 @@ impl Shared {
     }
 
     /// Takes a job, or gives it back.
-    fn join(&self, entry: &Entry, job: Job, guard: CallGuard) -> Result<u32, (Job, CallGuard)> {
+    fn join(&self, entry: &Entry, job: Job, guard: &Arc<CallGuard>) -> Result<u32, Job> {
         // Whoever comes to an instance that computes waits for it; another instance does not wait.
         if self.meter.busy() {
-            return Err((job, guard));
+            return Err(job);
         }
         let mut state = self.lock();
         let under_way = u32::try_from(state.under_way.len()).unwrap_or(u32::MAX);
         if state.closed || !entry.policy.takes(state.taken, under_way) {
-            return Err((job, guard));
+            return Err(job);
         }
         state.taken += 1;
         let number = state.taken;
@@ -107,7 +107,7 @@ impl Shared {
         if state.under_way.is_empty() {
             self.meter.answering_until(end);
         }
-        state.under_way.push_back(UnderWay { number, end, guard });
+        state.under_way.push_back(UnderWay { number, end, guard: guard.clone() });
         state.jobs.push_back((number, job));
         let after = state.after.take();
         self.meter.one_more();
@@ -144,6 +144,9 @@ impl Shared {
         self.meter.answering_until(oldest);
         let ended: Vec<UnderWay> = state.under_way.drain(..late).collect();
         let numbers = || ended.iter().map(|call| call.number);
+        if late > 0 {
+            self.meter.is_late();
+        }
         state.late.extend(numbers());
         state.ending.extend(numbers());
         drop(state);
@@ -173,6 +176,9 @@ impl Shared {
                     (std::mem::take(&mut state.jobs), std::mem::take(&mut state.ending))
                 };
                 jobs.extend(joined.into_iter().map(begin));
+                if !ending.is_empty() {
+                    self.meter.none_is_late();
+                }
                 for number in ending {
                     well = false;
                     first.take_if(|first| first.number == number);
@@ -249,9 +255,15 @@ impl Drop for Begun<'_> {
 pub struct Submitted {
     shared: Arc<Shared>,
     number: u32,
+    call: Arc<CallGuard>,
 }
 
 impl Submitted {
+    /// What counts the call as under way, for a caller to whom it is until the last byte of its answer is out.
+    pub fn call(&self) -> &Arc<CallGuard> {
+        &self.call
+    }
+
     /// The call has been answered, to the last byte, whatever its instance has still to do. It is so at the latest when its
     /// job is done, which is not before an instance that computes waits.
     pub fn answered(&self) {
@@ -271,20 +283,21 @@ impl Entry {
     /// it sends; a job that is dropped ended with its instance, or because its time was over.
     ///
     /// `load` makes what is kept with a new instance.
-    pub fn submit<L>(self: &Arc<Self>, load: L, mut job: Job, mut guard: CallGuard) -> (Option<Lead>, Submitted)
+    pub fn submit<L>(self: &Arc<Self>, load: L, mut job: Job, call: CallGuard) -> (Option<Lead>, Submitted)
     where
         L: FnOnce(&mut Store<Ctx>, &Instance) -> wasmtime::Result<Bindings> + Send + 'static,
     {
+        let call = Arc::new(call);
         for open in &*self.open() {
-            match open.join(self, job, guard) {
-                Ok(number) => return (None, Submitted { shared: open.clone(), number }),
-                Err(back) => (job, guard) = back,
+            match open.join(self, job, &call) {
+                Ok(number) => return (None, Submitted { shared: open.clone(), number, call }),
+                Err(back) => job = back,
             }
         }
-        let shared = Shared::new(self, guard);
+        let shared = Shared::new(self, call.clone());
         let work = run(self.clone(), shared.clone(), load, job);
         let driven = Some(self.drive(shared.meter.clone(), work));
-        let submitted = Submitted { shared: shared.clone(), number: FIRST };
+        let submitted = Submitted { shared: shared.clone(), number: FIRST, call };
         (Some(Lead { driven, entry: self.clone(), shared }), submitted)
     }
 
@@ -323,20 +336,31 @@ impl Drop for Lead {
         entry.open().push(shared.clone());
         driven.spawn();
         runtime.spawn(async move {
-            let ended = driven.await;
-            // Nobody joins any more, and whoever did is told by the end of its job.
-            entry.open().retain(|open| !Arc::ptr_eq(open, &shared));
-            let left = {
-                let mut state = shared.lock();
-                state.closed = true;
-                std::mem::take(&mut state.jobs)
-            };
-            drop(left);
-            if let Err(error) = ended {
+            // Dropped in any case, the last first: a workload that stops waits until nothing is left of the instance.
+            let _sharing = sharing;
+            let _closing = Closing { entry: entry.clone(), shared };
+            if let Err(error) = driven.await {
                 entry.guard().failed(&error.to_string());
             }
-            drop(sharing);
         });
+    }
+}
+
+/// Closes an instance that has ended: no call joins it any more, and the end of its job tells each that did.
+struct Closing {
+    entry: Arc<Entry>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.entry.open().retain(|open| !Arc::ptr_eq(open, &self.shared));
+        let left = {
+            let mut state = self.shared.lock();
+            state.closed = true;
+            std::mem::take(&mut state.jobs)
+        };
+        drop(left);
     }
 }
 

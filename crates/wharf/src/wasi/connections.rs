@@ -1,5 +1,7 @@
-//! How many sockets an instance has open. It is counted where the engine asks for nothing but an address: connections that a
-//! listener accepts are let in one by one, and those that there is no room for wait.
+//! How many sockets an instance has open: those that it made, as long as anything of them is open, and those that it accepted.
+//!
+//! The engine asks for nothing but an address when a listener accepts, and keeps what it asks for as long as the socket or its
+//! listener is open. So connections are let in one by one there, and what counts a socket is kept there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,41 +10,67 @@ use tokio::sync::Notify;
 
 use crate::limits::{Guard, Limit};
 
-/// What a socket or a stream of one holds at most, in bytes: what is on its way to the system.
-const BUFFER: u64 = 64 * 1024;
-
 /// The sockets of one instance.
 pub(super) struct Connections {
     guard: Arc<Guard>,
     most: u64,
-    count: AtomicU64,
+    made: AtomicU64,
+    accepted: AtomicU64,
     room: Notify,
+}
+
+/// A socket that is open, or a stream of one.
+pub(super) struct Open {
+    connections: Arc<Connections>,
+    accepted: bool,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.accepted {
+            self.connections.one_accepted_less();
+        } else {
+            self.connections.made.fetch_sub(1, Ordering::Relaxed);
+            self.connections.room.notify_waiters();
+        }
+    }
 }
 
 impl Connections {
     pub(super) fn new(guard: &Arc<Guard>) -> Arc<Self> {
-        let limits = guard.limits();
-        let most = u64::from(limits.connections).min(limits.memory / BUFFER);
-        Arc::new(Self { guard: guard.clone(), most, count: AtomicU64::new(0), room: Notify::new() })
+        let most = guard.limits().by_memory(guard.limits().connections);
+        let (made, accepted) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { guard: guard.clone(), most, made, accepted, room: Notify::new() })
+    }
+
+    fn count(&self) -> u64 {
+        self.made.load(Ordering::Relaxed) + self.accepted.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.count.load(Ordering::Relaxed) >= self.most
+        self.count() >= self.most
     }
 
-    pub(super) fn one_more(&self) {
-        self.count.fetch_add(1, Ordering::Relaxed);
+    /// Counts a socket that the component makes, until what this returns is dropped.
+    pub(super) fn make(self: &Arc<Self>) -> Arc<Open> {
+        self.made.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Open { connections: self.clone(), accepted: false })
     }
 
-    pub(super) fn one_less(&self) {
+    /// A connection that was accepted and counted, until what this returns is dropped.
+    pub(super) fn keep_accepted(self: &Arc<Self>) -> Arc<Open> {
+        Arc::new(Open { connections: self.clone(), accepted: true })
+    }
+
+    pub(super) fn one_accepted_less(&self) {
         let less = |count: u64| Some(count.saturating_sub(1));
-        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
+        self.accepted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
         self.room.notify_waiters();
     }
 
-    /// So many were found: one that was accepted may have gone with its listener, before the component had it.
-    pub(super) fn found(&self, open: usize) {
-        self.count.store(open as u64, Ordering::Relaxed);
+    /// So many accepted ones were found: one may have failed, or gone with its listener, before the component had it.
+    pub(super) fn found(&self, accepted: usize) {
+        self.accepted.store(accepted as u64, Ordering::Relaxed);
         self.room.notify_waiters();
     }
 
@@ -57,8 +85,8 @@ impl Connections {
             let mut room = std::pin::pin!(self.room.notified());
             // Before it is asked, so that what is closed in the meantime is not missed.
             room.as_mut().enable();
-            let one_more = |count| (count < self.most).then_some(count + 1);
-            if self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok() {
+            if !self.is_full() {
+                self.accepted.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             if !std::mem::replace(&mut refused, true) {

@@ -1,15 +1,15 @@
 //! `wasi:filesystem/types` with the unit's limit `files`: opening is counted here, and the engine does all the rest.
 
 mod listing;
+mod stream;
 
 use std::any::Any;
 use std::sync::Arc;
 
-use wasmtime::component::{Access, Accessor, FutureReader, Resource, ResourceType, StreamReader};
+use wasmtime::component::{Access, Accessor, FutureReader, LinkerInstance, Resource, ResourceType, StreamReader};
 use wasmtime::{AsContextMut as _, StoreContextMut};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem};
 use wasmtime_wasi::p2::bindings::filesystem::types as p2;
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi::p3::bindings::filesystem::types as p3;
 
 use super::until::hold_until_done;
@@ -24,9 +24,6 @@ const READ: &str = "[method]descriptor.read-via-stream";
 const WRITE: &str = "[method]descriptor.write-via-stream";
 const APPEND: &str = "[method]descriptor.append-via-stream";
 
-/// What a file or a stream of one holds at most, in bytes: what is on its way to or from the disk.
-const BUFFER: u64 = 64 * 1024;
-
 /// The size of what is in a resource of this interface, beyond its handle.
 pub(crate) fn size(resource: &(dyn Any + Send)) -> usize {
     resource.downcast_ref::<Listing>().map_or(0, Listing::size)
@@ -35,15 +32,11 @@ pub(crate) fn size(resource: &(dyn Any + Send)) -> usize {
 /// Counts one more that is open or being opened, until what this returns is dropped; `None` when there are too many. Neither
 /// WASI has an error of its own for that; `quota` is the nearest.
 fn may_open(ctx: &mut Ctx) -> Option<Arc<()>> {
-    // A stream of WASI 0.2 keeps its file open, whatever became of the file's own handle.
-    let counts = |entry: &(dyn Any + Send)| {
-        entry.is::<Descriptor>() || entry.is::<DynInputStream>() || entry.is::<DynOutputStream>()
-    };
-    let open = ctx.table().iter_mut().filter(|entry| counts(&**entry)).count();
-    // As many are being opened, or are streams of WASI 0.3, as there are clones of it, but for the one that is kept.
+    let open = ctx.table().iter_mut().filter(|entry| entry.is::<Descriptor>()).count();
+    // As many are being opened, or are streams, as there are clones of it, but for the one that is kept.
     let opening = ctx.opening().clone();
     let limits = ctx.guard().limits();
-    let most = u64::from(limits.files).min(limits.memory / BUFFER);
+    let most = limits.by_memory(limits.files);
     if ((open + Arc::strong_count(&opening) - 2) as u64) < most {
         return Some(opening);
     }
@@ -71,6 +64,7 @@ pub(super) fn link_p2(link: &mut Link<'_>) -> wasmtime::Result<()> {
                 },))
             })
         })?;
+        link_streams_p2(instance)?;
         // The engine's own iterator does not say how much it holds.
         let drop = |mut store: StoreContextMut<'_, Ctx>, rep| {
             store.data_mut().table().delete(Resource::<Listing>::new_own(rep))?;
@@ -98,6 +92,39 @@ pub(super) fn link_p2(link: &mut Link<'_>) -> wasmtime::Result<()> {
                 Err(error) => Err(p2::Host::convert_error_code(&mut ctx.filesystem(), error)?),
             },))
         })
+    })
+}
+
+/// A stream keeps its file open, and something of it, whatever became of the file's own handle.
+fn link_streams_p2(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
+    type This = (Resource<Descriptor>,);
+    type At = (Resource<Descriptor>, u64);
+    instance.func_wrap(READ, |mut store: StoreContextMut<'_, Ctx>, (this, offset): At| {
+        let ctx = store.data_mut();
+        let Some(open) = may_open(ctx) else { return Ok((Err(p2::ErrorCode::Quota),)) };
+        let mut files = ctx.filesystem();
+        Ok((match p2::HostDescriptor::read_via_stream(&mut files, this, offset) {
+            Ok(stream) => Ok(stream::counted_input(files.table, stream, open)?),
+            Err(error) => Err(p2::Host::convert_error_code(&mut files, error)?),
+        },))
+    })?;
+    instance.func_wrap(WRITE, |mut store: StoreContextMut<'_, Ctx>, (this, offset): At| {
+        let ctx = store.data_mut();
+        let Some(open) = may_open(ctx) else { return Ok((Err(p2::ErrorCode::Quota),)) };
+        let mut files = ctx.filesystem();
+        Ok((match p2::HostDescriptor::write_via_stream(&mut files, this, offset) {
+            Ok(stream) => Ok(stream::counted_output(files.table, stream, open)?),
+            Err(error) => Err(p2::Host::convert_error_code(&mut files, error)?),
+        },))
+    })?;
+    instance.func_wrap(APPEND, |mut store: StoreContextMut<'_, Ctx>, (this,): This| {
+        let ctx = store.data_mut();
+        let Some(open) = may_open(ctx) else { return Ok((Err(p2::ErrorCode::Quota),)) };
+        let mut files = ctx.filesystem();
+        Ok((match p2::HostDescriptor::append_via_stream(&mut files, this) {
+            Ok(stream) => Ok(stream::counted_output(files.table, stream, open)?),
+            Err(error) => Err(p2::Host::convert_error_code(&mut files, error)?),
+        },))
     })
 }
 
@@ -166,8 +193,12 @@ pub(super) fn link_p3(link: &mut Link<'_>) -> wasmtime::Result<()> {
             Ok((hold_until_done(&mut store, done, open)?,))
         })?;
         instance.func_wrap(READ_DIRECTORY, |mut store: StoreContextMut<'_, Ctx>, (this,): This| {
+            let Some(open) = may_open(store.data_mut()) else {
+                return Ok(((StreamReader::new(&mut store, std::iter::empty())?, refused(&mut store)?),));
+            };
             let read = <WasiFilesystem as p3::HostDescriptorWithStore<Ctx>>::read_directory;
             let (stream, done) = read(engines(&mut store), this)?;
+            let done = hold_until_done(&mut store, done, open)?;
             Ok(((listing::whole(&mut store, stream)?, done),))
         })
     })

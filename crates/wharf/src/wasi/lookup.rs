@@ -1,5 +1,6 @@
 //! `wasi:sockets/ip-name-lookup`, held to a component's `hosts`, and the look-ups of everything that connects by name.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -118,6 +119,18 @@ impl View for Lookup {
 }
 
 type Addresses = Result<Vec<IpAddr>, Refusal>;
+
+/// What a look-up holds besides its addresses, in bytes: its task, and the name.
+const LOOKUP: usize = 2048;
+
+/// The size of a `resolve-address-stream`, beyond its handle.
+pub(crate) fn size(resource: &(dyn Any + Send)) -> usize {
+    match resource.downcast_ref() {
+        Some(Stream::Waiting(_)) => LOOKUP,
+        Some(Stream::Ready(Ok(addresses))) => addresses.len() * size_of::<IpAddr>(),
+        Some(Stream::Ready(Err(_))) | None => 0,
+    }
+}
 
 /// A `resolve-address-stream` of WASI 0.2.
 enum Stream {

@@ -10,10 +10,12 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtx};
 use workload::manifest::{HostPattern, HostRule, Protocol};
 
-use super::connections::Connections;
+use super::connections::{Connections, Open};
 use super::lookup::{Found, Lookups, Refusal};
 use super::loopback::Loopback;
 
+/// How many addresses of a name are given to a component.
+const MAX_ADDRESSES: usize = 64;
 /// How many looked-up addresses are remembered for a component.
 const MAX_RESOLVED: usize = 4096;
 
@@ -49,15 +51,15 @@ impl Network {
         &self.rules
     }
 
-    /// The sockets of one instance, which go as far as the rules allow.
-    pub(super) fn sockets(self: &Arc<Self>, connections: &Arc<Connections>) -> WasiSocketsCtx {
+    /// The sockets of one instance, which go as far as the rules allow. Those that are made with this keep `open`.
+    pub(super) fn sockets(self: &Arc<Self>, connections: &Arc<Connections>, open: Option<Arc<Open>>) -> WasiSocketsCtx {
         let mut builder = WasiCtxBuilder::new();
-        self.open(&mut builder, connections);
+        self.open(&mut builder, connections, open);
         builder.build().sockets().clone()
     }
 
     /// Gives a context what the rules allow.
-    pub(super) fn open(self: &Arc<Self>, builder: &mut WasiCtxBuilder, connections: &Arc<Connections>) {
+    fn open(self: &Arc<Self>, builder: &mut WasiCtxBuilder, connections: &Arc<Connections>, open: Option<Arc<Open>>) {
         builder
             // Sockets are everybody's, for the workload's loopback; the check of each address says how far they go.
             .allow_tcp(true)
@@ -65,6 +67,7 @@ impl Network {
             .allow_ip_name_lookup(!self.rules.is_empty());
         let (network, connections) = (self.clone(), connections.clone());
         builder.socket_addr_check(move |address, how| {
+            let _kept = &open;
             let allowed = network.allows(address, how);
             if !allowed {
                 tracing::debug!(%address, ?how, "refused: no entry of `hosts` allows it");
@@ -130,6 +133,8 @@ impl Network {
                 Some(address) => Found { addresses: vec![address], own: Vec::new() },
                 None => self.find(&name).await.map_err(|_| Refusal::Unresolvable)?,
             };
+            let mut found = found;
+            found.addresses.truncate(MAX_ADDRESSES);
             self.remember(&name, &found);
             Ok(found.addresses)
         })

@@ -10,14 +10,14 @@ use std::sync::{Arc, Weak};
 
 use wasmtime::component::HasData;
 use wasmtime_wasi::p2;
-use wasmtime_wasi::sockets::{SocketAddrUse, TcpSocket, UdpSocket, WasiSocketsCtxView};
+use wasmtime_wasi::sockets::{SocketAddrUse, TcpSocket, WasiSocketsCtx, WasiSocketsCtxView};
 use workload::manifest::Protocol;
 
-use super::connections::Connections;
+use super::connections::{Connections, Open};
 use super::loopback::{Bound, Loopback, Peer, Refusal, localhost};
 use super::network::Network;
 use crate::ctx::{Scope, View};
-use crate::limits::Guard;
+use crate::limits::{Guard, Limit};
 
 /// The sockets of one instance, by their handles: the engine's own sockets have no room for what is kept of them here.
 /// Dropped with the store, so that an instance that ends gives its ports back.
@@ -26,22 +26,15 @@ pub(crate) struct Held {
     sockets: HashMap<u32, Socket>,
     streams: Streams,
     connections: Option<Arc<Connections>>,
+    /// As many calls wait for a datagram as there are clones of it, but for this one.
+    receiving: Arc<()>,
 }
 
-/// The sockets that have streams of WASI 0.3, which keep them open once their handles are dropped.
+/// Accepted connections that have streams of WASI 0.3, which keep them open once their handles are dropped.
 #[derive(Default)]
 struct Streams {
-    of: HashMap<u32, Arc<Stream>>,
-    orphans: Vec<Weak<Stream>>,
-}
-
-/// What each stream of a socket keeps.
-pub(super) struct Stream(Arc<Connections>);
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.one_less();
-    }
+    of: HashMap<u32, Arc<Open>>,
+    orphans: Vec<Weak<Open>>,
 }
 
 impl Held {
@@ -55,6 +48,9 @@ struct Socket {
     /// That of the component that opened it: a handle that was passed on keeps its grants.
     network: Arc<Network>,
     v6: bool,
+    is_tcp: bool,
+    /// What counts it, if the component made it: a stream of datagrams belongs to its socket.
+    open: Option<Arc<Open>>,
     bound: Option<Bound>,
     peer: Option<Peer>,
     /// Whether the system knows whom a stream of datagrams is connected to; the engine refuses all others.
@@ -98,7 +94,7 @@ impl View for Sockets {
     fn view(scope: Scope<'_>) -> SocketsOf<'_> {
         let wasi = scope.grants.wasi();
         let connections = scope.held.connections(scope.guard);
-        let ctx = scope.state.get_or_insert_with(|| wasi.network.sockets(connections));
+        let ctx = scope.state.get_or_insert_with(|| wasi.network.sockets(connections, None));
         let inner = WasiSocketsCtxView { ctx, table: scope.table };
         SocketsOf {
             inner,
@@ -139,34 +135,53 @@ impl<'a> SocketsOf<'a> {
         !full
     }
 
-    /// Whether there are as many sockets as there may be. They are counted again before it is said.
+    /// Whether there are as many sockets as there may be. Those that were accepted are counted again: one may have failed, or
+    /// gone with its listener.
     fn is_full(&mut self) -> bool {
-        if !self.connections().is_full() {
-            return false;
-        }
-        let counts = |entry: &(dyn Any + Send)| {
-            let second = entry.is::<p2::TcpSocket>() || entry.is::<p2::UdpSocket>();
-            second || entry.is::<TcpSocket>() || entry.is::<UdpSocket>()
-        };
-        let handles = self.inner.table.iter_mut().filter(|entry| counts(&**entry)).count();
-        let orphans = &mut self.held.streams.orphans;
+        let Self { inner, held, .. } = self;
+        let (made, orphans) = (&held.sockets, &mut held.streams.orphans);
+        let is_socket = |entry: &(dyn Any + Send)| entry.is::<p2::TcpSocket>() || entry.is::<TcpSocket>();
+        let sockets = inner.table.iter_mut().filter(|entry| is_socket(&**entry)).count();
+        let made = made.values().filter(|socket| socket.open.is_some() && socket.is_tcp).count();
         orphans.retain(|stream| stream.strong_count() > 0);
-        let open = handles + orphans.len();
-        self.connections().found(open);
+        let accepted = sockets.saturating_sub(made) + orphans.len();
+        self.connections().found(accepted);
         self.connections().is_full()
     }
 
-    /// What a stream of a socket keeps as long as it is open.
-    pub(super) fn stream_of(&mut self, rep: u32) -> Arc<Stream> {
-        let connections = self.connections().clone();
-        self.held.streams.of.entry(rep).or_insert_with(|| Arc::new(Stream(connections))).clone()
+    /// Whether one more call may wait for a datagram, which it does until what this returns is dropped.
+    pub(super) fn may_receive(&mut self) -> Option<Arc<()>> {
+        let waiting = Arc::strong_count(&self.held.receiving) as u64 - 1;
+        if waiting < self.guard.limits().by_memory(u32::MAX) {
+            return Some(self.held.receiving.clone());
+        }
+        self.guard.refuse(Limit::Memory);
+        None
     }
 
-    /// Counts a socket, and remembers who opened it.
-    pub(super) fn opened(&mut self, rep: u32, v6: bool) {
-        self.connections().one_more();
+    /// What the engine is to make a socket with, and what counts it until the last of it is closed: the socket, its listener,
+    /// its streams.
+    pub(super) fn opening(&mut self) -> (WasiSocketsCtx, Option<Arc<Open>>) {
+        let Some(opener) = self.opener else { return (self.inner.ctx.clone(), None) };
+        let connections = self.connections().clone();
+        let open = connections.make();
+        (opener.sockets(&connections, Some(open.clone())), Some(open))
+    }
+
+    /// What a stream of a socket keeps as long as it is open.
+    pub(super) fn stream_of(&mut self, rep: u32) -> Arc<Open> {
+        if let Some(open) = self.held.sockets.get(&rep).and_then(|socket| socket.open.clone()) {
+            return open;
+        }
+        let connections = self.connections().clone();
+        self.held.streams.of.entry(rep).or_insert_with(|| connections.keep_accepted()).clone()
+    }
+
+    /// Remembers who opened a socket.
+    pub(super) fn opened(&mut self, rep: u32, v6: bool, is_tcp: bool, open: Option<Arc<Open>>) {
         let Some(network) = self.opener.cloned() else { return };
-        let socket = Socket { network, v6, bound: None, peer: None, connected: false, local: None, remote: None };
+        let socket =
+            Socket { network, v6, is_tcp, open, bound: None, peer: None, connected: false, local: None, remote: None };
         self.held.sockets.insert(rep, socket);
     }
 
@@ -174,19 +189,20 @@ impl<'a> SocketsOf<'a> {
     pub(super) fn opened_stream(&mut self, rep: u32, of: u32, connected: bool) {
         let Some(Socket { network, v6, remote, .. }) = self.held.sockets.get(&of) else { return };
         let (network, v6, remote) = (network.clone(), *v6, *remote);
-        self.held.sockets.insert(rep, Socket { network, v6, bound: None, peer: None, connected, local: None, remote });
+        let socket =
+            Socket { network, v6, is_tcp: false, open: None, bound: None, peer: None, connected, local: None, remote };
+        self.held.sockets.insert(rep, socket);
     }
 
-    /// Forgets a socket, before the engine closes it: its real port may be somebody else's right after.
+    /// Forgets a socket, before the engine closes it: its real port may be another's right after.
     pub(super) fn closed(&mut self, rep: u32) {
-        // A connection that waits for room must not wait for one that was counted and is not there.
         self.is_full();
-        self.forget(rep);
-        let Streams { of, orphans } = &mut self.held.streams;
-        orphans.retain(|stream| stream.strong_count() > 0);
-        match of.remove(&rep) {
-            Some(stream) => orphans.push(Arc::downgrade(&stream)),
-            None => self.connections().one_less(),
+        if self.held.sockets.remove(&rep).is_some_and(|socket| socket.open.is_some()) {
+            return;
+        }
+        match self.held.streams.of.remove(&rep) {
+            Some(stream) => self.held.streams.orphans.push(Arc::downgrade(&stream)),
+            None => self.connections().one_accepted_less(),
         }
     }
 

@@ -12,6 +12,7 @@ use wasmtime_wasi::p2::bindings::sockets::udp::{
 };
 use wasmtime_wasi::p2::bindings::sockets::{instance_network, tcp_create_socket, udp_create_socket};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, SocketError, SocketResult};
+use wasmtime_wasi::sockets::WasiSocketsCtxView;
 use workload::manifest::Protocol;
 
 use super::loopback::{Refusal, localhost};
@@ -58,8 +59,10 @@ impl tcp_create_socket::Host for SocketsOf<'_> {
         if !self.may_open() {
             return Err(ErrorCode::NewSocketLimit.into());
         }
-        let socket = tcp_create_socket::Host::create_tcp_socket(&mut self.inner, family)?;
-        self.opened(socket.rep(), matches!(family, IpAddressFamily::Ipv6));
+        let (mut ctx, open) = self.opening();
+        let mut engine = WasiSocketsCtxView { ctx: &mut ctx, table: self.inner.table };
+        let socket = tcp_create_socket::Host::create_tcp_socket(&mut engine, family)?;
+        self.opened(socket.rep(), matches!(family, IpAddressFamily::Ipv6), true, open);
         Ok(socket)
     }
 }
@@ -69,8 +72,10 @@ impl udp_create_socket::Host for SocketsOf<'_> {
         if !self.may_open() {
             return Err(ErrorCode::NewSocketLimit.into());
         }
-        let socket = udp_create_socket::Host::create_udp_socket(&mut self.inner, family).await?;
-        self.opened(socket.rep(), matches!(family, IpAddressFamily::Ipv6));
+        let (mut ctx, open) = self.opening();
+        let mut engine = WasiSocketsCtxView { ctx: &mut ctx, table: self.inner.table };
+        let socket = udp_create_socket::Host::create_udp_socket(&mut engine, family).await?;
+        self.opened(socket.rep(), matches!(family, IpAddressFamily::Ipv6), false, open);
         Ok(socket)
     }
 }

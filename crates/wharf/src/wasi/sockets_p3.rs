@@ -10,7 +10,7 @@ use wasmtime_wasi::p3::bindings::sockets::types::{
     IpSocketAddress, TcpSocket, UdpSocket,
 };
 use wasmtime_wasi::p3::sockets::{SocketError, SocketResult};
-use wasmtime_wasi::sockets::WasiSockets;
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtxView};
 use workload::manifest::Protocol;
 
 use super::loopback::{Refusal, localhost};
@@ -184,8 +184,9 @@ impl HostTcpSocket for SocketsOf<'_> {
         if !self.may_open() {
             return Err(ErrorCode::Other(Some("too many sockets; see the limit `connections`".to_owned())).into());
         }
-        let socket = HostTcpSocket::create(&mut self.inner, family)?;
-        self.opened(socket.rep(), matches!(family, IpAddressFamily::Ipv6));
+        let (mut ctx, open) = self.opening();
+        let socket = HostTcpSocket::create(&mut WasiSocketsCtxView { ctx: &mut ctx, table: self.inner.table }, family)?;
+        self.opened(socket.rep(), matches!(family, IpAddressFamily::Ipv6), true, open);
         Ok(socket)
     }
 
@@ -250,6 +251,10 @@ impl HostUdpSocketWithStore<Ctx> for HasSockets {
         socket: Resource<UdpSocket>,
     ) -> SocketResult<(Vec<u8>, IpSocketAddress)> {
         let rep = socket.rep();
+        // Each that waits holds room for the largest datagram.
+        let Some(_receiving) = store.with(|mut access| access.get().may_receive()) else {
+            return Err(ErrorCode::Other(Some("too many calls of `receive`; see the limit `memory`".to_owned())).into());
+        };
         let engines = store.with_getter::<WasiSockets>(Ctx::sockets);
         loop {
             let this = Resource::new_borrow(rep);
@@ -292,8 +297,10 @@ impl HostUdpSocket for SocketsOf<'_> {
         if !self.may_open() {
             return Err(ErrorCode::Other(Some("too many sockets; see the limit `connections`".to_owned())).into());
         }
-        let socket = HostUdpSocket::create(&mut self.inner, family).await?;
-        self.opened(socket.rep(), matches!(family, IpAddressFamily::Ipv6));
+        let (mut ctx, open) = self.opening();
+        let mut engine = WasiSocketsCtxView { ctx: &mut ctx, table: self.inner.table };
+        let socket = HostUdpSocket::create(&mut engine, family).await?;
+        self.opened(socket.rep(), matches!(family, IpAddressFamily::Ipv6), false, open);
         Ok(socket)
     }
 

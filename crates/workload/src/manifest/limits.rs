@@ -16,7 +16,7 @@ use super::tree::{Node, Value};
 #[schemars(deny_unknown_fields)]
 #[serde(rename_all = "kebab-case")]
 pub struct Limits {
-    /// Memory, over all linear memories and tables together.
+    /// Memory: all linear memories and tables together, and what the host keeps for the instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
     /// Wall-clock time of a call.

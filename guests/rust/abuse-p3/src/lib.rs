@@ -27,6 +27,10 @@ impl wasip3::exports::http::handler::Guest for Abuse {
             "/hello" => text("hello"),
             "/count" => text((COUNT.fetch_add(1, Ordering::Relaxed) + 1).to_string()),
             "/spin" => spin(),
+            "/spin-late" => {
+                wait_for(ms.unwrap_or(0) * MILLISECOND).await;
+                spin()
+            }
             "/spin-after" => {
                 let (mut body, response) = begin(Some(2));
                 spawn_local(async move {

@@ -1,7 +1,7 @@
 //! Has the host keep things for it, as many as the path asks for, and says how many there are by then. WASI 0.2.
 
 use wasip2::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
-use wasip2::http::types::{Fields, IncomingRequest, OutgoingResponse, ResponseOutparam};
+use wasip2::http::types::{Fields, IncomingRequest, Method, OutgoingRequest, OutgoingResponse, ResponseOutparam};
 
 include!("../../../shared/target.rs");
 include!("../../../shared/answer-p2.rs");
@@ -44,6 +44,27 @@ impl wasip2::exports::http::incoming_handler::Guest for Hoarder {
                 let folder = wasip2::filesystem::preopens::get_directories().into_iter().next().unwrap().0;
                 keep(n, || folder.read_directory().unwrap())
             }
+            "/file-streams" => {
+                let folder = wasip2::filesystem::preopens::get_directories().into_iter().next().unwrap().0;
+                let file =
+                    folder.open_at(PathFlags::empty(), "big", OpenFlags::empty(), DescriptorFlags::READ).unwrap();
+                let mut kept = Vec::new();
+                while let Ok(stream) = file.read_via_stream(0) {
+                    stream.blocking_read(1).unwrap();
+                    kept.push(stream);
+                }
+                kept.len() as u64
+            }
+            // Empty ones first, so that the host looks less often, and then as large as they may be.
+            "/grown-fields" => {
+                let kept: Vec<_> = (0..n).map(|_| Fields::new()).collect();
+                kept.iter().map(|fields| u64::from(fields.append("x-large", &[b'x'; 60_000]).is_ok())).sum()
+            }
+            "/methods" => keep(n, || {
+                let request = OutgoingRequest::new(Fields::new());
+                request.set_method(&Method::Other("M".repeat(100_000))).unwrap();
+                request
+            }),
             "/random" => wasip2::random::random::get_random_bytes(n).len() as u64,
             "/fill" => {
                 let folder = wasip2::filesystem::preopens::get_directories().into_iter().next().unwrap().0;

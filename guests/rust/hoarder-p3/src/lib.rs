@@ -1,12 +1,14 @@
 //! Has the host keep things for it, as many as the path asks for, and says how many there are by then. WASI 0.3.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 
 use wasip3::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
-use wasip3::http::types::{ErrorCode, Fields, Request, Response};
-use wasip3::sockets::types::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, TcpSocket};
+use wasip3::http::types::{ErrorCode, Fields, Method, Request, Response};
+use wasip3::sockets::types::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, TcpSocket, UdpSocket};
 use wasip3::{wit_future, wit_stream};
 use wit_bindgen::spawn_local;
 
@@ -64,6 +66,22 @@ impl wasip3::exports::http::handler::Guest for Hoarder {
                 }
                 kept.len() as u64
             }
+            "/listeners" => {
+                let mut kept = Vec::new();
+                while let Ok(socket) = TcpSocket::create(IpAddressFamily::Ipv4) {
+                    let address = Ipv4SocketAddress { port: 0, address: (127, 0, 0, 1) };
+                    socket.bind(IpSocketAddress::Ipv4(address)).unwrap();
+                    // Its stream keeps it open.
+                    kept.push(socket.listen().unwrap());
+                }
+                kept.len() as u64
+            }
+            "/receives" => receives(n).await,
+            "/methods" => keep(n, || {
+                let request = Request::new(Fields::new(), None, wit_future::new(|| Ok(None)).1, None).0;
+                request.set_method(&Method::Other("M".repeat(100_000))).unwrap();
+                request
+            }),
             "/accepted" => accepted().await,
             _ => 0,
         };
@@ -105,6 +123,26 @@ async fn accepted() -> u64 {
         }
     }
     (clients.len() + servers.len()) as u64
+}
+
+/// Waits for datagrams so often at once, and counts the calls that wait.
+async fn receives(n: u64) -> u64 {
+    let address = Ipv4SocketAddress { port: 0, address: (127, 0, 0, 1) };
+    let Ok(socket) = UdpSocket::create(IpAddressFamily::Ipv4) else { return 1_000_001 };
+    if socket.bind(IpSocketAddress::Ipv4(address)).is_err() {
+        return 1_000_002;
+    }
+    let (socket, refused) = (Rc::new(socket), Rc::new(Cell::new(0)));
+    for _ in 0..n {
+        let (socket, refused) = (socket.clone(), refused.clone());
+        spawn_local(async move {
+            if socket.receive().await.is_err() {
+                refused.set(refused.get() + 1);
+            }
+        });
+    }
+    wasip3::clocks::monotonic_clock::wait_for(50_000_000).await;
+    n - refused.get()
 }
 
 /// Makes so many, and drops none before there are all.
