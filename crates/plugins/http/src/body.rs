@@ -238,7 +238,7 @@ impl Streaming {
     }
 
     /// The client has all that there is. What the component does from now on has a limit of its own.
-    fn delivered(&mut self) {
+    pub(crate) fn delivered(&mut self) {
         self.delivered = true;
         if let Some(meter) = self.meter.take() {
             meter.answered();
@@ -268,8 +268,9 @@ impl Streaming {
         self.failed = true;
     }
 
-    /// Reads to the end for nobody, so that the component can end; not for ever.
+    /// Reads to the end and drops what it reads, so that the component can end; not for ever.
     pub(crate) async fn finish(mut self) {
+        let patience = UNREAD.max(self.guest.guard().limits().after_response);
         let read = std::future::poll_fn(|cx| {
             loop {
                 match Pin::new(&mut self).poll_frame(cx) {
@@ -279,7 +280,7 @@ impl Streaming {
                 }
             }
         });
-        tokio::time::timeout(UNREAD, read).await.ok();
+        tokio::time::timeout(patience, read).await.ok();
     }
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {

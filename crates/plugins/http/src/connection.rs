@@ -25,7 +25,10 @@ pub(crate) struct Connection {
     ended: AtomicU64,
     answered: AtomicU32,
     reset: AtomicU32,
+    /// How often part of an answer was written to the client.
+    sent: AtomicU64,
     ending: AtomicBool,
+    draining: AtomicBool,
     end: Notify,
 }
 
@@ -56,15 +59,30 @@ impl Connection {
         self.end.notify_one();
     }
 
-    /// Waits until the connection has had no request for this long, or half as long again.
+    /// Part of an answer was written to the client.
+    pub(crate) fn sent(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// No further request is answered.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the connection has had no request, and has written nothing of an answer, for this long, or half as long
+    /// again.
     pub(crate) async fn idle(&self, timeout: Duration) {
-        let (mut seen, mut quiet) = (u64::MAX, 0);
+        let (mut seen, mut quiet) = (None, 0);
         // Looking now and then spares each request the cost of arming a timer.
         while quiet < 2 {
             tokio::time::sleep(timeout / 2).await;
-            let begun = self.begun.load(Ordering::Relaxed);
-            quiet = if self.is_idle() && (begun == seen || begun == 0) { quiet + 1 } else { 0 };
-            seen = begun;
+            let now = (self.begun.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed));
+            quiet = if self.is_idle() && (seen == Some(now) || now == (0, 0)) { quiet + 1 } else { 0 };
+            seen = Some(now);
         }
     }
 

@@ -204,6 +204,7 @@ impl Guest {
         let mut streaming = body::Streaming::new(self, body, driving, content, under_way);
         if content == Content::None {
             // The client gets none of this body, and the component may still want to write it.
+            streaming.delivered();
             tokio::spawn(streaming.on_its_own().finish());
             return Response::from_parts(parts, ResponseBody::empty());
         }

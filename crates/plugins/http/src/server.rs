@@ -270,7 +270,7 @@ where
         async move { Ok::<_, Infallible>(exchanged(&server, request, tls, &exchange).await) }
     });
     let builder = protocols(server, Streams::new(state.clone(), settings.write_timeout));
-    let stream = Prompt::new(stream, settings.header_timeout, settings.write_timeout);
+    let stream = Prompt::new(stream, state.clone(), settings.header_timeout, settings.write_timeout);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let end = tokio::select! {
         biased;
@@ -283,11 +283,17 @@ where
         return tracing::debug!("connection closed: the client resets more requests than it lets be answered");
     }
     connection.as_mut().graceful_shutdown();
-    let patience = if matches!(end, End::Drain) { Duration::MAX } else { GOODBYE };
-    if let Ok(served) = tokio::time::timeout(patience, connection).await {
-        closed(served);
-    } else {
-        tracing::debug!("connection closed: its client did not end it");
+    let patience = async {
+        if matches!(end, End::Drain) {
+            state.drain();
+            state.idle(GOODBYE).await;
+        } else {
+            tokio::time::sleep(GOODBYE).await;
+        }
+    };
+    tokio::select! {
+        served = connection => closed(served),
+        () = patience => tracing::debug!("connection closed: its client did not end it"),
     }
 }
 
@@ -329,6 +335,9 @@ async fn exchanged(
     tls: bool,
     connection: &Arc<Connection>,
 ) -> Response<ResponseBody> {
+    if connection.is_draining() {
+        return later("the server is shutting down\n");
+    }
     let exchange = connection.begin();
     let head = request.method() == Method::HEAD;
     let response = answer(server, request, tls).await;
@@ -407,6 +416,14 @@ fn address(server: &Inner, request: &mut Request<Incoming>) -> Result<Option<Str
     if host(request).is_none() {
         return Err(bad("invalid authority: it takes a host and a port\n"));
     }
+    // A URI without a path is one of the root (RFC 9110, section 4.2.3).
+    let written = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
+    if !written.starts_with('/') && written != "*" {
+        if request.uri().scheme().is_none() && request.uri().authority().is_some() {
+            return Err(bad("invalid target: it takes a path\n"));
+        }
+        *request.uri_mut() = with_path(request.uri(), "/".to_owned()).ok_or(bad("invalid path\n"))?;
+    }
     let path = request.uri().path();
     if client::is_marked(path) {
         return Err(bad("invalid character in the path\n"));
@@ -415,7 +432,8 @@ fn address(server: &Inner, request: &mut Request<Incoming>) -> Result<Option<Str
     let Some(lenient) = path.lenient else { return Ok(None) };
     let routes = server.routes.load();
     let find = |path: &str| routes.find(host(request), path).map(Arc::as_ptr);
-    if find(&path.key) != find(&lenient) {
+    let found = find(&path.key);
+    if lenient.iter().any(|reading| find(reading) != found) {
         return Err(bad("ambiguous path: it can be read as the path of another component\n"));
     }
     let key = path.key.into_owned();

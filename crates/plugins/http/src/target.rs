@@ -33,9 +33,8 @@ fn is_digits(text: &str) -> bool {
 pub(crate) struct Path<'a> {
     /// What routes are matched against: percent-decoded, but for encoded `/`, `\` and `%`.
     pub(crate) key: Cow<'a, str>,
-    /// The same path as a lenient reader would take it: decoded to the end, backslashes as slashes, empty and dot segments
-    /// resolved. `None` when there is no other way to read it.
-    pub(crate) lenient: Option<String>,
+    /// The same path as lenient readers would take it. `None` when there is no other way to read it.
+    pub(crate) lenient: Option<[String; 3]>,
     /// The normal form that a component is handed (RFC 3986, section 6.2.2.2): unreserved characters decoded. `None` when
     /// the path is in that form already.
     pub(crate) normal: Option<String>,
@@ -97,7 +96,9 @@ fn normalize(path: &str) -> Vec<u8> {
     decode(path.as_bytes(), |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
 }
 
-fn lenient(path: &str) -> String {
+/// What lenient readers make of a path: decoded to the end, with backslashes as slashes; that without empty segments; and
+/// that with its dot segments resolved.
+fn lenient(path: &str) -> [String; 3] {
     let mut bytes = Vec::with_capacity(path.len());
     for byte in path.bytes() {
         bytes.push(byte);
@@ -110,18 +111,23 @@ fn lenient(path: &str) -> String {
         }
     }
     let text = String::from_utf8_lossy(&bytes).replace('\\', "/");
-    let mut segments: Vec<&str> = Vec::new();
-    for segment in text.split('/') {
+    let (mut merged, mut resolved): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    for segment in text.split('/').filter(|segment| !segment.is_empty()) {
+        merged.push(segment);
         match segment {
-            "" | "." => {}
+            "." => {}
             ".." => {
-                segments.pop();
+                resolved.pop();
             }
-            segment => segments.push(segment),
+            segment => resolved.push(segment),
         }
     }
-    let directory = ["/", "/.", "/.."].iter().any(|end| text.ends_with(end)) && !segments.is_empty();
-    format!("/{}{}", segments.join("/"), if directory { "/" } else { "" })
+    let joined = |segments: &[&str], ends: &[&str]| {
+        let directory = ends.iter().any(|end| text.ends_with(end)) && !segments.is_empty();
+        format!("/{}{}", segments.join("/"), if directory { "/" } else { "" })
+    };
+    let (merged, resolved) = (joined(&merged, &["/"]), joined(&resolved, &["/", "/.", "/.."]));
+    [text, merged, resolved]
 }
 
 #[cfg(test)]
@@ -187,12 +193,14 @@ mod tests {
         ] {
             let read = Path::new(path);
             assert_eq!(read.key, key, "{path}");
-            assert_eq!(read.lenient.as_deref(), Some(lenient), "{path}");
+            assert_eq!(read.lenient.as_ref().map(|[.., resolved]| &**resolved), Some(lenient), "{path}");
             assert_eq!(read.normal.as_deref(), normal, "{path}");
         }
         assert_eq!(key("/caf%C3%A9"), "/café");
         // Each decoding of this one begins another; a client chooses how often.
         let deep = format!("/%{}61", "25".repeat(30_000));
-        assert_eq!(Path::new(&deep).lenient.as_deref(), Some("/a"));
+        assert_eq!(Path::new(&deep).lenient.unwrap(), ["/a", "/a", "/a"]);
+        // What is between the strictest reading and the most lenient one counts, too.
+        assert_eq!(Path::new("//admin%2f..").lenient.unwrap(), ["//admin/..", "/admin/..", "/"]);
     }
 }

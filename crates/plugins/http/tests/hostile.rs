@@ -215,6 +215,27 @@ async fn floods_of_frames_end_and_take_no_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_drains_does_not_wait_for_clients_that_ask_for_nothing() {
+    let served = served("hello-p2", "", |settings| settings.drain = Duration::from_mins(10)).await;
+    // It never acknowledges the ping that asks whether it has read that the server ends.
+    let silent = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    let mut connections = Vec::new();
+    for bytes in [&silent[..], b"GET / HTTP/1.1\r\nx: "] {
+        let mut stream = TcpStream::connect(served.server.local_addr()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        connections.push(stream);
+    }
+    // Both are being served.
+    assert_eq!(served.get("/").await.0, 200);
+    patient(served.host.shutdown()).await;
+    for mut stream in connections {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.ok();
+        assert!(!rest.starts_with(b"HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_sends_half_a_frame_is_disconnected() {
     let served = served("abuse-p2", "", |_| {}).await;
     let half = frame(HEADERS, 4, 1, &[0x82; 64]);

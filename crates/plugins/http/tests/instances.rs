@@ -201,6 +201,28 @@ async fn work_after_an_answer_has_a_limit_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_content_is_one_when_its_head_is_out() {
+    for guest in ["script-p2", "script-p3"] {
+        for mode in ["", "instances = { mode = 'reuse', idle = '1m' }\n"] {
+            let served =
+                Served::of(guest, &format!("{mode}limits = {{ time = '10m', after-response = '100ms' }}")).await;
+            for (method, script) in [
+                ("HEAD", "body; respond; sleep 600000"),
+                ("HEAD", "body; respond; write 60; leak; sleep 600000"),
+                ("GET", "status 204; body; respond; sleep 600000"),
+            ] {
+                let request = http::Request::builder().method(method).uri("/").header("host", "w.test");
+                let request = request.header("x-script", script).body(http_body_util::Full::default()).unwrap();
+                let status = served.send(request).await.0;
+                assert!([200, 204].contains(&status), "{guest} {mode} {script}: {status}");
+                served.until("what it did after that was ended", |status| status.calls + status.shared == 0).await;
+            }
+            assert_eq!(served.refused(Limit::AfterResponse).await, 3, "{guest} {mode}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn work_after_an_answer_counts_as_a_call() {
     for guest in ["abuse-p2", "abuse-p3"] {
         for mode in ["", "instances = { mode = 'reuse', idle = '1m' }\n"] {

@@ -81,12 +81,27 @@ async fn a_path_leads_to_one_component_however_it_is_written() {
         "/admin/../x",
         "/admin/%2e%2e/x",
         "/admin/..",
+        "//admin/..",
+        "/admin%2f..",
+        "/admin%2f../x",
+        "/admin%5c..",
+        "/admin\\..",
+        "/admin%252f..",
         "/caf%25C3%25A9",
     ] {
         let (status, text) = get(&served, path).await;
         assert_eq!(status, 400, "{path}: {text}");
         assert!(text.starts_with("ambiguous path"), "{path}: {text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_without_a_path_is_the_root() {
+    let served = served().await;
+    let (status, text) = ask(&served, "GET http://w.test?a=/admin HTTP/1.1\r\nhost: w.test\r\n\r\n").await;
+    assert_eq!((status, &*text), (200, "0.2 w.test /?a=/admin"));
+    let (status, _) = ask(&served, "GET w.test:80 HTTP/1.1\r\nhost: w.test\r\n\r\n").await;
+    assert_eq!(status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
