@@ -23,6 +23,7 @@
 mod connect;
 mod pool;
 mod size;
+mod fields;
 mod outbound;
 mod client;
 mod target;

@@ -22,6 +22,7 @@ use wharf::workload::manifest::Protocol;
 use wharf::{Binding, Ctx, Limit, Link, Plugin, PluginError, Scope, View};
 
 use crate::client;
+use crate::fields;
 use crate::pool::{self, Pool};
 use crate::size;
 use crate::upload::Held;
@@ -63,9 +64,11 @@ impl Plugin for HttpPlugin {
             client::link_client(link, get)
         } else if second {
             let options = p2::types::LinkOptions::default();
-            p2::types::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, &options, get)
+            p2::types::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, &options, get)?;
+            fields::link_p2(link, get)
         } else {
-            client::link_types(link, get)
+            client::link_types(link, get)?;
+            fields::link_p3(link, get)
         }
     }
 }

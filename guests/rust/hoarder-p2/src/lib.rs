@@ -65,6 +65,15 @@ impl wasip2::exports::http::incoming_handler::Guest for Hoarder {
                 request.set_method(&Method::Other("M".repeat(100_000))).unwrap();
                 request
             }),
+            "/emptied-fields" => {
+                let values = vec![Vec::new(); 900];
+                keep(n, || {
+                    let fields = Fields::new();
+                    fields.set("a", &values).unwrap();
+                    fields.delete("a").unwrap();
+                    fields
+                })
+            }
             "/random" => wasip2::random::random::get_random_bytes(n).len() as u64,
             "/fill" => {
                 let folder = wasip2::filesystem::preopens::get_directories().into_iter().next().unwrap().0;

@@ -76,6 +76,15 @@ impl wasip3::exports::http::handler::Guest for Hoarder {
                 }
                 kept.len() as u64
             }
+            "/emptied-fields" => {
+                let values = vec![Vec::new(); 900];
+                keep(n, || {
+                    let fields = Fields::new();
+                    fields.set("a", &values).unwrap();
+                    fields.get_and_delete("a").unwrap();
+                    fields
+                })
+            }
             "/receives" => receives(n).await,
             "/methods" => keep(n, || {
                 let request = Request::new(Fields::new(), None, wit_future::new(|| Ok(None)).1, None).0;
