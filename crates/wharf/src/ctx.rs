@@ -193,14 +193,15 @@ impl Ctx {
     pub(crate) fn new(unit: Arc<Unit>, place: Option<Place>) -> Self {
         let filesystem = unit.components[unit.components.len() - 1].wasi.handles.clone();
         let mut table = ResourceTable::new();
-        table.set_max_capacity(max_handles(unit.guard.limits().memory));
+        let memory = unit.guard.limits().memory;
+        table.set_max_capacity(max_handles(memory));
         Self {
             held: Held::default(),
             table,
             unit,
             meter: None,
             memory: 0,
-            audit: Audit::default(),
+            audit: Audit::new(memory),
             opening: None,
             scopes: Vec::new(),
             clocks: None,
@@ -266,7 +267,8 @@ impl Ctx {
         for resource in table.iter_mut() {
             count += 1;
             bytes += HANDLE + files::size(&*resource) + lookup::size(&*resource);
-            bytes += unit.plugins.iter().map(|plugin| plugin.resource_size(&*resource)).sum::<usize>();
+            bytes +=
+                unit.plugins.iter().map(|plugin| plugin.resource_size(&*resource, unit.guard.limits())).sum::<usize>();
         }
         let room = self.unit.guard.limits().memory.saturating_sub(self.memory);
         self.audit.found(count, bytes, room);
@@ -363,13 +365,12 @@ struct Audit {
     charges: Vec<Weak<AtomicUsize>>,
 }
 
-impl Default for Audit {
-    fn default() -> Self {
-        Self { held: 0, calls: FEW_CALLS, bytes: BYTES, charges: Vec::new() }
-    }
-}
-
 impl Audit {
+    /// Of an instance that may use so much memory.
+    fn new(memory: u64) -> Self {
+        Self { held: 0, calls: soon(memory).min(CALLS), bytes: BYTES, charges: Vec::new() }
+    }
+
     fn is_due(&mut self) -> bool {
         self.calls -= 1;
         self.calls == 0
@@ -387,10 +388,14 @@ impl Audit {
         // The more there are, the longer it took, and the less often it is done; but not so that what a call adds could be
         // far beyond the room that is left.
         let rarely = u32::try_from(resources / 4).unwrap_or(u32::MAX).max(CALLS);
-        let soon = u32::try_from(room.saturating_sub(self.held) / BYTES as u64).unwrap_or(u32::MAX).max(FEW_CALLS);
-        self.calls = rarely.min(soon);
+        self.calls = rarely.min(soon(room.saturating_sub(self.held)));
         self.bytes = BYTES;
     }
+}
+
+/// How many calls may be made before what they keep could need so much room.
+fn soon(room: u64) -> u32 {
+    u32::try_from(room / BYTES as u64).unwrap_or(u32::MAX).max(FEW_CALLS)
 }
 
 /// What is kept for an instance outside of its handles, as long as this lives.

@@ -10,6 +10,7 @@ use workload::{InterfaceName, Name, Workload};
 
 use crate::ctx::{Ctx, Getter, View, getter};
 use crate::host::Running;
+use crate::limits::Limits;
 
 /// A Rust type that provides WIT interfaces to components.
 ///
@@ -42,8 +43,8 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// How many bytes the host keeps for a resource of this plugin, beyond its handle: they count in the instance's limit
     /// `memory`. Asked for every resource of an instance now and then; 0 for what is not this plugin's.
-    fn resource_size(&self, resource: &(dyn Any + Send)) -> usize {
-        let _ = resource;
+    fn resource_size(&self, resource: &(dyn Any + Send), limits: &Limits) -> usize {
+        let _ = (resource, limits);
         0
     }
 

@@ -40,7 +40,10 @@ pub(crate) fn link_p2(link: &mut Link<'_>, get: Getter<Http>) -> wasmtime::Resul
             let view = &mut get(store.data_mut());
             let deleted = p2::HostFields::delete(view, same(&fields), name.clone());
             Ok((match deleted {
-                Ok(()) => Ok(shrink(view, &fields, name, None)),
+                Ok(()) => {
+                    shrink(view, &fields, name, None);
+                    Ok(())
+                }
                 Err(error) => Err(p2::Host::convert_header_error(view, error)?),
             },))
         })?;
@@ -48,7 +51,10 @@ pub(crate) fn link_p2(link: &mut Link<'_>, get: Getter<Http>) -> wasmtime::Resul
             let view = &mut get(store.data_mut());
             let set = p2::HostFields::set(view, same(&fields), name.clone(), values.clone());
             Ok((match set {
-                Ok(()) => Ok(shrink(view, &fields, name, Some(values))),
+                Ok(()) => {
+                    shrink(view, &fields, name, Some(values));
+                    Ok(())
+                }
                 Err(error) => Err(p2::Host::convert_header_error(view, error)?),
             },))
         })
@@ -61,7 +67,10 @@ pub(crate) fn link_p3(link: &mut Link<'_>, get: Getter<Http>) -> wasmtime::Resul
             let view = &mut get(store.data_mut());
             let deleted = p3::HostFields::delete(view, same(&fields), name.clone());
             Ok((match deleted {
-                Ok(()) => Ok(shrink(view, &fields, name, None)),
+                Ok(()) => {
+                    shrink(view, &fields, name, None);
+                    Ok(())
+                }
                 Err(error) => Err(p3::Host::convert_header_error(view, error)?),
             },))
         })?;
@@ -69,7 +78,10 @@ pub(crate) fn link_p3(link: &mut Link<'_>, get: Getter<Http>) -> wasmtime::Resul
             let view = &mut get(store.data_mut());
             let set = p3::HostFields::set(view, same(&fields), name.clone(), values.clone());
             Ok((match set {
-                Ok(()) => Ok(shrink(view, &fields, name, Some(values))),
+                Ok(()) => {
+                    shrink(view, &fields, name, Some(values));
+                    Ok(())
+                }
                 Err(error) => Err(p3::Host::convert_header_error(view, error)?),
             },))
         })?;

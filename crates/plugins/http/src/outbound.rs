@@ -19,11 +19,11 @@ use wharf::limits::Guard;
 use wharf::plugin::Provided;
 use wharf::wasi::Resolver;
 use wharf::workload::manifest::Protocol;
-use wharf::{Binding, Ctx, Limit, Link, Plugin, PluginError, Scope, View};
+use wharf::{Binding, Ctx, Limit, Limits, Link, Plugin, PluginError, Scope, View};
 
 use crate::client;
 use crate::fields;
-use crate::pool::{self, Pool};
+use crate::pool::Pool;
 use crate::size;
 use crate::upload::Held;
 
@@ -47,8 +47,8 @@ impl Plugin for HttpPlugin {
         ]
     }
 
-    fn resource_size(&self, resource: &(dyn Any + Send)) -> usize {
-        size::of(resource)
+    fn resource_size(&self, resource: &(dyn Any + Send), limits: &Limits) -> usize {
+        size::of(resource, limits)
     }
 
     fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
@@ -96,10 +96,6 @@ impl View for Http {
     }
 }
 
-/// What the host keeps at most of a request that is under way, in bytes: what the component wrote of its body, and what came
-/// of the response.
-const REQUEST: u64 = 2 * size::CHUNK as u64 + pool::STREAM_WINDOW as u64;
-
 struct Hooks {
     resolver: Resolver,
     /// Of every component that imports something of this plugin.
@@ -127,7 +123,7 @@ impl Hooks {
     fn count(&mut self) -> Result<UnderWay, Error> {
         let under_way = self.under_way.get_or_insert_default();
         let limits = self.guard.limits();
-        let most = u64::from(limits.connections).min(limits.memory / REQUEST);
+        let most = u64::from(limits.connections).min(limits.memory / size::request(limits));
         if Arc::strong_count(under_way) as u64 > most {
             self.guard.refuse(Limit::Connections);
             return Err(Error::ConnectionLimitReached);
@@ -146,11 +142,11 @@ impl WasiHttpHooks for Hooks {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        size::CHUNK
+        size::chunk(self.guard.limits())
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        size::CHUNK
+        size::chunk(self.guard.limits())
     }
 
     fn send_request(

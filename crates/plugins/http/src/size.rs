@@ -8,16 +8,36 @@ use wasmtime_wasi_http::p2::bindings::http::types::{Method, Scheme};
 use wasmtime_wasi_http::p2::body::HostFutureTrailers;
 use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{FieldMap, p3};
+use wharf::Limits;
 
-/// How many bytes a component writes to a body at a time, at most.
-pub(crate) const CHUNK: usize = 64 * 1024;
+use crate::pool::STREAM_WINDOW;
+
+/// How many bytes a component writes to a body at a time, at most: the more, the less often it has to wait, and what waits counts
+/// in its memory.
+const MIN_CHUNK: usize = 64 * 1024;
+const MAX_CHUNK: usize = 256 * 1024;
+/// How many chunks there is memory for at least.
+const CHUNKS_IN_MEMORY: u64 = 64;
+
+/// The size of a chunk where there is so much memory, in bytes.
+pub(crate) fn chunk(limits: &Limits) -> usize {
+    usize::try_from(limits.memory / CHUNKS_IN_MEMORY).unwrap_or(MAX_CHUNK).clamp(MIN_CHUNK, MAX_CHUNK)
+}
+
 /// How many of those wait in a body that is not read: one that is taken, and one more.
 const CHUNKS: usize = 2;
+/// What the host keeps at most of a request that is under way, in bytes: what the component wrote of its body, and what came
+/// of the response.
+pub(crate) fn request(limits: &Limits) -> u64 {
+    (CHUNKS * chunk(limits)) as u64 + u64::from(STREAM_WINDOW)
+}
+
 /// What a header takes beyond its name and value, in bytes.
 const HEADER: usize = 64;
 
 /// The bytes behind a resource, or 0 if it is none of these.
-pub(crate) fn of(resource: &(dyn Any + Send)) -> usize {
+pub(crate) fn of(resource: &(dyn Any + Send), limits: &Limits) -> usize {
+    let body = |is_open: bool| if is_open { CHUNKS * chunk(limits) } else { 0 };
     if let Some(fields) = resource.downcast_ref::<FieldMap>() {
         headers(fields)
     } else if let Some(response) = resource.downcast_ref::<HostOutgoingResponse>() {
@@ -47,8 +67,4 @@ pub(crate) fn of(resource: &(dyn Any + Send)) -> usize {
 
 fn headers(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER).sum()
-}
-
-fn body(is_open: bool) -> usize {
-    if is_open { CHUNKS * CHUNK } else { 0 }
 }
