@@ -67,7 +67,7 @@ impl<T: Send + 'static> Driven<T> {
                     if !here.meter.is_exhausted() || here.aside.runtime().is_none() {
                         let polled = here.poll_as(cx, waits);
                         // One that waits may have earned more by the time that it goes on.
-                        if polled.is_ready() || !here.meter.is_exhausted() || !here.meter.busy() {
+                        if polled.is_ready() || !here.meter.is_exhausted() {
                             return polled;
                         }
                         if here.aside.runtime().is_none() {

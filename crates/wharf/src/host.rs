@@ -22,7 +22,7 @@ pub use start::StartError;
 use crate::call::{self, CallError};
 use crate::engine::Engine;
 use crate::limits::{Limit, Limits};
-use crate::load::{LoadError, Loaded, load};
+use crate::load::{LoadError, Loaded};
 use crate::plugin::{Plugin, Trigger, TriggerError};
 use crate::pool::{Calls, Entry};
 use crate::wasi::stdio::Stdio;
@@ -256,15 +256,6 @@ struct Inner {
     updating: tokio::sync::Mutex<()>,
     /// `None` while a workload of this id is starting or stopping: the name is taken, and there is nothing to call yet.
     workloads: Mutex<BTreeMap<String, Option<Arc<Running>>>>,
-}
-
-impl Inner {
-    fn plan(&self, workload: &Workload) -> Plan {
-        let (loaded, unloaded) = load(workload);
-        let (resolution, mut problems) = workload::resolve(workload, &loaded.types, &self.interfaces);
-        problems.extend(self.ceilings.problems(workload));
-        Plan { loaded, resolution, unloaded, problems }
-    }
 }
 
 impl Host {

@@ -18,7 +18,7 @@ use crate::pool::{Calls, NoPlace};
 use crate::ticker::TICK;
 use workload::manifest::Bytes;
 
-/// The CPU time in nanoseconds that a call may use among all others at first. Once it has used it up it goes on aside.
+/// The CPU time in nanoseconds that a call may use among all others at first. One that has used it up and computes goes on aside.
 const CREDIT: i64 = 2_000_000;
 /// The most that it may have, however many calls it counts for.
 const MOST_CREDIT: i64 = 4 * CREDIT;
@@ -237,7 +237,8 @@ impl Meter {
         let used = self.polling();
         self.used.fetch_add(used, Ordering::Relaxed);
         if !is_aside() {
-            self.credit.fetch_sub(signed(used), Ordering::Relaxed);
+            let less = |credit: i64| Some(credit.saturating_sub(signed(used)).max(-CREDIT));
+            self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
         }
         let ticked = self.ticked.load(Ordering::Relaxed);
         if ticked {
@@ -265,9 +266,10 @@ impl Meter {
         self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok();
     }
 
-    /// Whether it has used up what it may use among all others, and is to go on aside.
+    /// Whether it computes, has used up what it may use among all others, and is to go on aside. One that moves data in
+    /// short polls stays: each of them lets the others go first.
     pub(crate) fn is_exhausted(&self) -> bool {
-        !self.guard.dedicated && self.credit.load(Ordering::Relaxed) <= 0
+        self.busy() && !self.guard.dedicated && self.credit.load(Ordering::Relaxed) <= 0
     }
 
     /// Whether it may come back from there.

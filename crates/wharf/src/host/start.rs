@@ -14,7 +14,7 @@ use crate::ctx::{ComponentGrants, Unit};
 use crate::fuse::{FuseError, Fused, fuse};
 use crate::limits::Guard;
 use crate::link::{LinkError, link};
-use crate::load::LoadError;
+use crate::load::{LoadError, load};
 use crate::plugin::{Binding, PluginError};
 use crate::policy::Policy;
 use crate::pool::{Calls, Entry, Gate, Kept, Program};
@@ -169,6 +169,15 @@ struct Prepared {
     grants: BTreeMap<Name, Arc<ComponentGrants>>,
     warnings: Vec<Problem>,
     volumes: Vec<tempfile::TempDir>,
+}
+
+impl Inner {
+    pub(super) fn plan(&self, workload: &Workload) -> Plan {
+        let (loaded, unloaded) = load(workload);
+        let (resolution, mut problems) = workload::resolve(workload, &loaded.types, &self.interfaces);
+        problems.extend(self.ceilings.problems(workload));
+        Plan { loaded, resolution, unloaded, problems }
+    }
 }
 
 fn prepare(host: &Inner, workload: Workload) -> Result<Prepared, StartError> {
