@@ -64,15 +64,10 @@ impl<T: Send + 'static> Driven<T> {
             match &mut self.0 {
                 State::Here(here) => {
                     here.meter.woken();
-                    if !here.meter.is_exhausted() || here.aside.runtime().is_none() {
-                        let polled = here.poll_as(cx, waits);
-                        // One that waits may have earned more by the time that it goes on.
-                        if polled.is_ready() || !here.meter.is_exhausted() {
-                            return polled;
-                        }
-                        if here.aside.runtime().is_none() {
-                            return Poll::Pending;
-                        }
+                    let polled = here.poll_as(cx, waits);
+                    // The threads aside begin when they are first needed.
+                    if polled.is_ready() || !here.meter.is_exhausted() || here.aside.runtime().is_none() {
+                        return polled;
                     }
                     self.spawn();
                 }

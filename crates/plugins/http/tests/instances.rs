@@ -7,9 +7,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use support::{Served, get};
+use support::{Served, get, workload};
 use tokio::io::AsyncReadExt as _;
-use wharf::Limit;
+use wharf::{HostApi as _, Limit};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fresh_and_warm_keep_nothing() {
@@ -132,7 +132,7 @@ async fn a_call_has_its_own_time_whatever_else_is_on_its_instance() {
     while !late.is_finished() {
         let mut connection = served.connect().await;
         others.push(tokio::spawn(async move { connection.send(get("w.test", "/sleep?ms=200")).await }));
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(served.get("/sleep?ms=20").await.0, 200);
     }
     assert_eq!(late.await.unwrap().0, 504);
     for other in others {
@@ -143,7 +143,7 @@ async fn a_call_has_its_own_time_whatever_else_is_on_its_instance() {
     let mut begun = served.raw("GET /drip HTTP/1.1\r\nhost: w.test\r\n\r\n").await;
     served.until("it has begun", |status| status.shared >= 1).await;
     let mut other = served.connect().await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(served.get("/sleep?ms=500").await.0, 200);
     let other = tokio::spawn(async move { other.send(get("w.test", "/sleep?ms=900")).await });
     let mut answer = String::new();
     tokio::time::timeout(support::PATIENCE, begun.read_to_string(&mut answer)).await.unwrap().unwrap();
@@ -156,16 +156,20 @@ async fn a_call_has_its_own_time_whatever_else_is_on_its_instance() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_computes_beyond_its_time_ends_with_all_on_its_instance() {
     let served = Served::of("abuse-p3", "instances = { mode = 'reuse', idle = '1m' }\nlimits = { time = '4s' }").await;
-    let begun = Instant::now();
+    // Ends after the time of the one that computes, and before that of the one that waits.
+    let between = workload("m", "between.test", "abuse-p2", "limits = { time = '6s' }");
+    served.host.workload_start(between).await.unwrap();
+    let mut connection = served.connect().await;
+    let between = tokio::spawn(async move { connection.send(get("between.test", "/sleep?ms=60000")).await });
     let mut connection = served.connect().await;
     let spins = tokio::spawn(async move { connection.send(get("w.test", "/spin-late?ms=3500")).await });
     served.until("it waits", |status| status.shared == 1).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(served.get("/sleep?ms=3000").await.0, 200);
     let mut connection = served.connect().await;
     let waits = tokio::spawn(async move { connection.send(get("w.test", "/sleep?ms=60000")).await });
     assert_eq!(spins.await.unwrap().0, 504);
     assert_eq!(waits.await.unwrap().0, 504);
-    assert!(begun.elapsed() < Duration::from_millis(6900), "it ended with the younger's time, and not with its own");
+    assert!(!between.is_finished(), "it ended with the younger's time, and not with its own");
 }
 
 #[tokio::test(flavor = "multi_thread")]
