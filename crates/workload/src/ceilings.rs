@@ -11,7 +11,7 @@ use crate::workload::Workload;
 /// The most that the manifest of a workload may ask a host for; what is `None` has no ceiling.
 ///
 /// ```
-/// use workload::{Ceilings, manifest::Bytes};
+/// use wharf_workload::{Ceilings, manifest::Bytes};
 ///
 /// let mut ceilings = Ceilings::default();
 /// ceilings.limits.memory = Some(Bytes(64 << 20));

@@ -4,7 +4,7 @@
 //! which import, and every [`Problem`] on the way, all at once. Never reads a file, opens a socket or runs a component.
 //!
 //! ```
-//! use workload::manifest::{Format, parse};
+//! use wharf_workload::manifest::{Format, parse};
 //!
 //! let parsed = parse("name = 'hello'\n[components.web]\nsource = 'web.wasm'\n", Format::Toml);
 //! assert!(parsed.problems.is_empty());

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use workload::manifest::{Format, Parsed, parse_bytes};
+use wharf_workload::manifest::{Format, Parsed, parse_bytes};
 
 #[test]
 fn every_manifest_gets_its_answer() {
@@ -74,7 +74,7 @@ fn what_is_too_large_or_too_deep_is_refused_at_once() {
 /// The schema is made from the same types; this holds it against what the parser really takes.
 #[test]
 fn the_schema_knows_the_keys_that_the_parser_knows() {
-    let schema = workload::manifest::schema();
+    let schema = wharf_workload::manifest::schema();
     let keys = |value: &serde_json::Value| -> Vec<String> {
         let mut keys: Vec<_> = value["properties"].as_object().unwrap().keys().cloned().collect();
         keys.sort();

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
-use workload::manifest::{Component, Format, HostRule, HttpPath, Link, parse, parse_bytes};
-use workload::problem::Problem;
-use workload::resolve::runs;
-use workload::{ComponentType, Name, Provider, Workload, resolve};
+use wharf_workload::manifest::{Component, Format, HostRule, HttpPath, Link, parse, parse_bytes};
+use wharf_workload::problem::Problem;
+use wharf_workload::resolve::runs;
+use wharf_workload::{ComponentType, Name, Provider, Workload, resolve};
 
 fn formats() -> impl Strategy<Value = Format> {
     prop_oneof![Just(Format::Toml), Just(Format::Yaml), Just(Format::Json)]
