@@ -1,4 +1,4 @@
-# Each lane of continuous integration is a recipe that a person can run by name.
+# Each lane of continuous integration is a recipe to run by name.
 
 default:
     @just --list
@@ -19,7 +19,7 @@ check:
     cargo xtask guests --check
     cargo clippy --workspace --all-targets -- -D warnings
 
-# Licences, sources and duplicates of what is depended on.
+# Licences, sources and duplicates of dependencies.
 deny:
     scripts/tool.sh cargo-deny 0.20.2
     cargo deny --log-level error check bans licenses sources
@@ -28,7 +28,7 @@ deny:
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Fuzz every target for so many seconds.
+# Fuzz every target, each for this many seconds.
 fuzz seconds="60":
     scripts/tool.sh cargo-fuzz 0.13.1
     scripts/fuzz.sh {{seconds}}
@@ -37,9 +37,9 @@ fuzz seconds="60":
 guests:
     cargo xtask guests
 
-# Write what comes out now into the golden folders.
+# Write the current output to the golden files.
 bless:
-    BLESS=1 cargo test --workspace --test manifests --test graphs --test wasi --test breakout
+    BLESS=1 cargo test --workspace --test manifests --test graphs --test wasi --test breakout --test wire
 
 # Measure: calls, fuse, serve, start, cold, dense, fair, bodies, disk, sockets, streams, features or manifest.
 bench what:

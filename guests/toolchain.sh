@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Unpacks a Rust that compiles to WebAssembly into a folder, for machines where rustup can add no target. Nothing is
-# installed; needs Debian's apt with a fresh index (`apt-get update`), npm, and rustup's own toolchain for the linker.
-# With rustup's wasm32-wasip2 target none of this is needed: `cargo xtask guests` uses it when it is there.
+# Unpacks a Rust toolchain for WebAssembly to a folder, for machines on which rustup cannot add targets. Installs nothing.
+# Requires Debian's apt with a current index (`apt-get update`), npm, and rustup's own toolchain for the linker.
+# `cargo xtask guests` runs this script only if rustup does not have the target wasm32-wasip2.
 set -euo pipefail
 folder=$(realpath -m "${1:?usage: toolchain.sh FOLDER}")
 mkdir -p "$folder/debs" "$folder/sysroot" "$folder/bin"
@@ -14,7 +14,7 @@ apt-get download "rustc-web=$version" "libstd-rust-web-dev=$version" "libstd-rus
     "rust-web-src=$version" "$llvm"
 for deb in ./*.deb; do
     case $deb in
-    # Of the sources only the standard library is needed.
+    # Of the sources, only the standard library is needed.
     ./rust-web-src*)
         dpkg-deb --fsys-tarfile "$deb" | tar x -C ../sysroot --wildcards './usr/lib/*' './usr/src/rustc-*/library' ;;
     *) dpkg -x "$deb" ../sysroot ;;
@@ -33,7 +33,7 @@ chmod +x "$folder/bin/rustc"
 linkers=$(dirname "$(rustup which rustc)")/../lib/rustlib/x86_64-unknown-linux-gnu/bin
 ln -sfn "$(realpath "$linkers")" "$usr/lib/rustlib/x86_64-unknown-linux-gnu/bin"
 
-# A C library for the targets with a standard library; it ships inside an npm package.
+# The C library for the targets with a standard library comes from an npm package.
 cd "$folder"
 npm pack --silent @yowasp/clang@22.0.0-git20542-10 >/dev/null
 tar xzf yowasp-clang-*.tgz package/gen/llvm-resources.tar

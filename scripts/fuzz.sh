@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for so many seconds: scripts/fuzz.sh 60
-# Without a sanitizer the stable compiler will do; what is looked for is a panic, and the targets have no unsafe code.
+# Runs every fuzz target, each for the given number of seconds: scripts/fuzz.sh 60
+# The targets look for panics and contain no unsafe code, so they need no sanitizer, and the stable compiler suffices.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
@@ -8,14 +8,14 @@ export CARGO_TARGET_DIR="${XDG_CACHE_HOME:-$HOME/.cache}/wharf/fuzz"
 for target in manifest growth resolver http adapt fused; do
     mkdir -p "fuzz/corpus/$target"
     if [ "$target" = manifest ]; then
-        # What is known to be a manifest is a better start than nothing.
+        # Valid manifests seed the corpus.
         for file in crates/workload/tests/manifests/*/wharf.*; do
             cp "$file" "fuzz/corpus/$target/$(basename "$(dirname "$file")")"
         done
     fi
     longest=8192
     if [ "$target" = adapt ]; then
-        # A whole module, which is to be read and changed as it is.
+        # A complete module seeds the corpus, so inputs may be as long as it is.
         longest=262144
         cp guests/prebuilt/conform-p1.wasm "fuzz/corpus/$target/"
     fi

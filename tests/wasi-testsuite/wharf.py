@@ -1,6 +1,6 @@
 """Runs the public WASI test suite against `wharf`: the suite's runner loads this file as its adapter.
 
-The program is `wharf` on the PATH, or what the environment variable WHARF says.
+The program is `wharf` on the PATH, or the one that the environment variable WHARF names.
 """
 
 import atexit
@@ -32,12 +32,12 @@ def get_wasi_worlds() -> List[str]:
 
 
 def get_timeout_seconds() -> float:
-    # The first run of a test compiles it, and machines that run tests are busy.
+    # The first run of a test compiles it, and a test machine may be busy.
     return 30.0
 
 
 def _copy(root: str) -> str:
-    """A copy of a test's folder: the runner leaves symbolic links of one test behind for the next, which finds them there."""
+    """Copies a test's folder, because the runner does not remove the symbolic links that a test creates."""
     folder = tempfile.mkdtemp(prefix="wasi-testsuite-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     left_behind = shutil.ignore_patterns("*.cleanup")
