@@ -1,4 +1,4 @@
-//! A body of 100 MiB each way: how fast it goes through the echo guest, and what memory it takes.
+//! A body of 100 MiB in each direction: the throughput of the echo guest, and the server's memory.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -28,12 +28,12 @@ pub(crate) fn run() -> Result {
             println!("| {name}: {} | {rate:.0} | {:.0} |", server.name, running.resident()?);
             rates.push(rate);
         }
-        goal(&format!("{name}, wasmtime serve's throughput of ours"), rates[1] / rates[0], 1.0);
+        goal(&format!("{name}, throughput of wasmtime serve / wharf"), rates[1] / rates[0], 1.0);
     }
     Ok(())
 }
 
-/// How long it takes until all that was sent has come back.
+/// The time until the whole body is echoed.
 fn echoed(address: SocketAddr) -> Result<Duration> {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(address)?;

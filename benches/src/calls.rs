@@ -1,4 +1,4 @@
-//! What a call between two components costs: fused by Wharf, against the same pair composed as `wac plug` does it.
+//! The cost of a call between two components: fused by Wharf, and the same pair composed as by `wac plug`.
 
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result {
         );
         table.push((who, Linker::<()>::new(&engine).instantiate_pre(&component)?, [const { Vec::new() }; 3]));
     }
-    // In turns, so that a machine that slows down slows all of them.
+    // The rounds alternate, so that a slowdown of the machine affects all of them.
     for _ in 0..7 {
         for (_, pre, figures) in &mut table {
             for (i, (_, function, times, size)) in FUNCTIONS.iter().enumerate() {
@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result {
             }
         }
     }
-    // The least of the rounds: a loop of pure computation can only be slowed down by others.
+    // The minimum of the rounds: other processes can only slow down a loop of pure computation.
     let least: Vec<[f64; 3]> =
         table.iter().map(|(.., f)| f.clone().map(|ns| ns.into_iter().fold(f64::INFINITY, f64::min))).collect();
     println!("| ns a call | {} |", FUNCTIONS.map(|(what, ..)| what).join(" | "));
@@ -52,12 +52,12 @@ pub(crate) fn run() -> Result {
     }
     goal("two integers, ns", least[0][0], 10.0);
     goal("a short string, ns", least[0][1], 110.0);
-    goal("two integers, of wac plug", least[0][0] / least[2][0], 1.1);
-    goal("a short string, of wac plug", least[0][1] / least[2][1], 1.1);
+    goal("two integers, ratio to wac plug", least[0][0] / least[2][0], 1.1);
+    goal("a short string, ratio to wac plug", least[0][1] / least[2][1], 1.1);
     Ok(())
 }
 
-/// The nanoseconds that one call takes.
+/// The time of one call in nanoseconds.
 fn measure(pre: &InstancePre<()>, function: &str, times: u32, size: u32) -> Result<f64> {
     let mut store = Store::new(pre.engine(), ());
     let instance = pre.instantiate(&mut store)?;
@@ -83,12 +83,12 @@ fn fused() -> Result<Vec<u8>> {
         Ok::<_, Box<dyn std::error::Error>>(workload.with_component(name.parse()?, Component::from_path(guest(name))))
     })?;
     let host = wharf::Host::builder(wharf::Engine::builder().pooling(false).build()?).build()?;
-    let plan = host.plan(&workload);
+    let plan = tokio::runtime::Runtime::new()?.block_on(host.plan(&workload));
     let unit = plan.resolution.units.first().ok_or("no unit")?;
-    Ok(wharf::fuse::fuse(unit, &plan.resolution, &plan.loaded.bytes)?.bytes.to_vec())
+    Ok(wharf::prepare::fuse::fuse(unit, &plan.resolution, &plan.loaded.code)?.bytes.to_vec())
 }
 
-/// A pair as `wac plug <socket> --plug <plug>` composes it: this is what that command calls.
+/// The pair composed as by `wac plug <socket> --plug <plug>`, with the function that the command calls.
 pub(crate) fn plugged(socket: &std::path::Path, plug: &std::path::Path) -> Result<Vec<u8>> {
     use wac_graph::{CompositionGraph, EncodeOptions, types::Package};
     let mut graph = CompositionGraph::new();

@@ -1,9 +1,8 @@
-//! From `workload_start` to the first answer in this process, with the compiled code in the cache.
+//! The time from `workload_start` to the first response in this process, with the compiled code in the cache.
 
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use wharf::HostApi as _;
 use wharf::workload::Workload;
 use wharf::workload::manifest::{Component, HttpPath, HttpTrigger};
 
@@ -22,22 +21,22 @@ pub(crate) fn run() -> Result {
         "| hello, from the cache | {one:.2} ms |\n| one unit of {CHAIN} components, from the cache | {ten:.2} ms |"
     );
     parts(&runtime, &chain()?)?;
-    goal("ms from start to first answer, hello", one, 2.0);
-    goal("ms from start to first answer, ten components", ten, 10.0);
+    goal("ms from start to first response, hello", one, 2.0);
+    goal("ms from start to first response, ten components", ten, 10.0);
     Ok(())
 }
 
-/// What of it is loading and resolving, and what is fusing.
+/// Prints the time of loading and resolving, and of fusing.
 fn parts(runtime: &tokio::runtime::Runtime, workload: &Workload) -> Result {
     let inside = runtime.block_on(Inside::new(&std::env::temp_dir().join("wharf-bench-none")))?;
     let (mut planned, mut fused) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let begun = Instant::now();
-        let plan = inside.host.plan(workload);
+        let plan = runtime.block_on(inside.host.plan(workload));
         planned.push(begun.elapsed().as_secs_f64() * 1e3);
         let begun = Instant::now();
         for unit in &plan.resolution.units {
-            wharf::fuse::fuse(unit, &plan.resolution, &plan.loaded.bytes)?;
+            wharf::prepare::fuse::fuse(unit, &plan.resolution, &plan.loaded.code)?;
         }
         fused.push(begun.elapsed().as_secs_f64() * 1e3);
     }
@@ -62,14 +61,14 @@ fn chain() -> Result<Workload> {
     let parsed = wharf::workload::manifest::parse(&text, wharf::workload::manifest::Format::Toml);
     let mut workload = parsed.workload.ok_or_else(|| format!("{:?}", parsed.problems))?;
     let host = Some("chain.test".to_owned());
-    workload.triggers.http.push(HttpTrigger { component: "c0".parse()?, host, path: HttpPath::default() });
+    workload.triggers.push(HttpTrigger { component: "c0".parse()?, host, path: HttpPath::default() })?;
     Ok(workload)
 }
 
 fn measure(runtime: &tokio::runtime::Runtime, workload: &Workload, host: &str) -> Result<f64> {
     let cache = std::env::temp_dir().join(format!("wharf-bench-{}", std::process::id()));
     let mut times = Vec::new();
-    // The first round fills the cache. A host of its own each time: nothing but the cache's files is warm.
+    // The first round fills the cache. Each round has a new host, so that only the cache's files are warm.
     for round in 0..=ROUNDS {
         let inside = runtime.block_on(Inside::new(&cache))?;
         let mut client = Client::new(inside.address)?;

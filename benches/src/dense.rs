@@ -1,8 +1,7 @@
-//! Thousands of workloads in one host: what an idle one costs, how long all take to start, and what a request to any takes.
+//! Thousands of workloads in one host: the memory of an idle one, the time to start all, and the latency of a request to any.
 
 use std::time::Instant;
 
-use wharf::HostApi as _;
 use wharf::workload::manifest::Component;
 
 use crate::inside::{Client, Inside, percentile, resident, workload};
@@ -17,7 +16,7 @@ pub(crate) fn run() -> Result {
     let hello: std::sync::Arc<[u8]> = std::fs::read(guest("hello-p2"))?.into();
     let same = measure(&runtime, "of one component", SAME, |_| Component::from_bytes(hello.clone()))?;
     let distinct = measure(&runtime, "of distinct components", DISTINCT, |n| {
-        // A custom section makes them distinct for everybody who looks at bytes.
+        // A custom section gives each component distinct bytes.
         let mut bytes = hello.to_vec();
         bytes.extend([0, 5, 1, b'n']);
         bytes.extend(n.to_le_bytes()[..3].iter());
@@ -28,7 +27,7 @@ pub(crate) fn run() -> Result {
     Ok(())
 }
 
-/// Starts so many workloads; gives KiB for each.
+/// Starts this many workloads. Returns the KiB of each.
 fn measure(
     runtime: &tokio::runtime::Runtime,
     what: &str,
@@ -38,7 +37,7 @@ fn measure(
     let many = f64::from(u32::try_from(count)?);
     let cache = std::env::temp_dir().join(format!("wharf-bench-{}", std::process::id()));
     let inside = runtime.block_on(Inside::new(&cache))?;
-    // The pool and the first instance are there before it is counted.
+    // The pool and the first instance exist before the measurement begins.
     runtime.block_on(inside.host.workload_start(workload("first", component(count))?))?;
     Client::new(inside.address)?.ask("first.test", "/")?;
     let before = resident()?;
@@ -53,7 +52,7 @@ fn measure(
     let mut times = Vec::new();
     let mut n = 1;
     for _ in 0..REQUESTS {
-        // Any of them, none twice in a row, the same in every run.
+        // A fixed pseudo-random order, without the same workload twice in a row.
         n = (n * 7919 + 13) % count;
         times.push(client.ask(&format!("w{n}.test"), "/")?.as_secs_f64() * 1e6);
     }

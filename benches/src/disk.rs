@@ -1,5 +1,5 @@
-//! What a component's files cost: 1 GiB written and read from the begin to the end, and what a file is asked a hundred
-//! thousand times, by `wharf run` and `wasmtime run` in turns. The guest measures, so that the start does not count.
+//! The cost of file operations: 1 GiB written and read sequentially, and a hundred thousand calls of `stat`, with `wharf run` and
+//! `wasmtime run` alternating. The guest measures, so that the start-up does not count.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use crate::{Result, goal, guest, median};
 const ROUNDS: usize = 5;
 const BYTES: &str = "1073741824";
 const STATS: &str = "100000";
-/// In this order: what is read was written before.
+/// The order matters: the guest reads the file that it wrote.
 const WORK: [(&str, &[&str]); 3] = [("write", &["write", BYTES]), ("read", &["read"]), ("stat", &["stat", STATS])];
 
 pub(crate) fn run() -> Result {
@@ -29,23 +29,23 @@ pub(crate) fn run() -> Result {
     measured
 }
 
-/// Where the disk itself does not count, if there is room.
+/// A folder in memory if there is space, so that the disk does not affect the figures.
 fn roomy() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let free = Command::new("df").args(["--output=avail", "--block-size=1"]).arg(memory).output();
     let free =
         free.ok().and_then(|free| String::from_utf8(free.stdout).ok()?.lines().nth(1)?.trim().parse::<u64>().ok());
-    // Twice as much as is written: what is there is memory that others need, too.
+    // Twice the size of the file, because the folder's space is memory that other processes need.
     if free.is_some_and(|free| free > 2 << 30) { memory.to_owned() } else { std::env::temp_dir() }
 }
 
 fn compare(name: &str, commands: [&[&str]; 2]) -> Result {
-    // For each kind of work, what each of both took in each round.
+    // The times of both programs in each round, for each kind of work.
     let mut times: [[Vec<f64>; 2]; WORK.len()] = Default::default();
     // The first round fills the caches and is not counted.
     for round in 0..=ROUNDS {
         for ((_, arguments), times) in WORK.iter().zip(&mut times) {
-            // Who is first changes.
+            // The order alternates.
             for which in [round % 2, (round + 1) % 2] {
                 let took = measure(commands[which], arguments)?;
                 if round > 0 {
@@ -61,21 +61,22 @@ fn compare(name: &str, commands: [&[&str]; 2]) -> Result {
         println!("| {what} | {:.0} ms | {:.0} ms |", median(ours), median(theirs));
     }
     for (what, ratio) in ratios {
-        goal(&format!("{name}, {what}, time of wasmtime run's"), ratio, 1.1);
+        goal(&format!("{name}, {what}, time ratio to wasmtime run"), ratio, 1.1);
     }
     Ok(())
 }
 
-/// The milliseconds that the guest says.
+/// The milliseconds that the guest reports.
 fn measure(command: &[&str], arguments: &[&str]) -> Result<f64> {
-    // Errors that are no errors would have their stacks walked.
+    // With RUST_BACKTRACE the engine walks the stack for errors on the normal path.
     let mut measured = Command::new(command[0]);
     measured.env_remove("RUST_BACKTRACE").args(&command[1..]).args(arguments).stdin(Stdio::null());
     let output = measured.output()?;
-    let said = String::from_utf8(output.stdout)?;
-    let parsed = said.trim_end().split_once('\t').and_then(|(nanos, count)| Some((nanos.parse::<f64>().ok()?, count)));
+    let stdout = String::from_utf8(output.stdout)?;
+    let parsed =
+        stdout.trim_end().split_once('\t').and_then(|(nanos, count)| Some((nanos.parse::<f64>().ok()?, count)));
     let Some((nanos, count)) = parsed.filter(|_| output.status.success()) else {
-        return Err(format!("{}: {said}{}", command[0], String::from_utf8_lossy(&output.stderr)).into());
+        return Err(format!("{}: {stdout}{}", command[0], String::from_utf8_lossy(&output.stderr)).into());
     };
     let whole = if arguments[0] == "stat" { STATS } else { BYTES };
     if count == whole { Ok(nanos / 1e6) } else { Err(format!("{arguments:?} did {count} of {whole}").into()) }

@@ -1,5 +1,5 @@
-//! What a neighbour's requests take while a component spins in many calls, on a quiet machine and on one where other processes
-//! are at work: Wharf, and `wasmtime serve`, where the neighbour is the same component, since it has but one.
+//! The latency of a neighbour's requests while many calls of another component spin, on a quiet machine and on one where other
+//! processes compute: Wharf, and `wasmtime serve`, which serves only one component, so that the neighbour is the same one.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ const SPINNING: usize = 64;
 const CONNECTIONS: [usize; 3] = [1, 4, 32];
 const SAMPLE: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 5;
-/// How long the peer may take for one answer.
+/// The timeout for one response of the peer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run() -> Result {
@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result {
         ),
     ];
     println!(
-        "p50 / p90 / p99 in µs\n| | connections | without | beside {SPINNING} that spin | p90, p99 of those without |\n|---|---|---|---|---|"
+        "p50 / p90 / p99 in µs\n| | connections | without | with {SPINNING} spinning calls | ratio of p90, of p99 |\n|---|---|---|---|---|"
     );
     let [wharf, wasmtime] = &servers;
     {
@@ -68,15 +68,15 @@ pub(crate) fn run() -> Result {
     Ok(())
 }
 
-/// What else the machine does.
+/// The load of the machine besides the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Machine {
     Quiet,
-    /// As many other processes compute as there are cores.
+    /// One other process for each core computes.
     Busy,
 }
 
-/// Processes that compute until this is dropped.
+/// Processes that compute. Dropping this kills them.
 struct Others(Vec<Child>);
 
 impl Others {
@@ -96,14 +96,14 @@ impl Drop for Others {
     }
 }
 
-/// The neighbour's times without the spinning and beside it, round by round.
+/// Compares the neighbour's latency without and with spinning calls. The two alternate.
 fn compare(address: SocketAddr, machine: Machine, connections: usize) -> Result {
     let _others = Others::of(machine)?;
     let (mut without, mut beside) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        without.push(sample(address, "/", connections)?.ok_or("the neighbour does not answer")?);
+        without.push(sample(address, "/", connections)?.ok_or("the neighbour does not respond")?);
         let _spinning = spinners(address)?;
-        beside.push(sample(address, "/", connections)?.ok_or("the neighbour does not answer beside the spinning")?);
+        beside.push(sample(address, "/", connections)?.ok_or("the neighbour does not respond while calls spin")?);
     }
     let middle = |times: &[[f64; 3]], index: usize| median(times.iter().map(|times| times[index]).collect());
     let of = |times: &[[f64; 3]]| [0, 1, 2].map(|index| middle(times, index));
@@ -123,7 +123,7 @@ fn shown([p50, p90, p99]: [f64; 3]) -> String {
     format!("{p50:.0} / {p90:.0} / {p99:.0}")
 }
 
-/// Requests that are never answered.
+/// Starts requests that spin and never get a response.
 fn spinners(address: SocketAddr) -> Result<Vec<TcpStream>> {
     let spin = || -> Result<TcpStream> {
         let mut stream = TcpStream::connect(address)?;
@@ -133,10 +133,10 @@ fn spinners(address: SocketAddr) -> Result<Vec<TcpStream>> {
     (0..SPINNING).map(|_| spin()).collect()
 }
 
-/// The neighbour's p50, p90 and p99 in microseconds, of requests one after the other on each connection; `None` when none is
-/// answered.
+/// The neighbour's p50, p90 and p99 in microseconds, for requests one after the other on each connection. `None` if no request
+/// gets a response.
 fn sample(address: SocketAddr, path: &str, connections: usize) -> Result<Option<[f64; 3]>> {
-    // The first moments of what spins are no steady state.
+    // Wait until the spinning calls are in a steady state.
     std::thread::sleep(Duration::from_millis(500));
     let clients = (0..connections).map(|_| {
         let client = Client::new(address)?;

@@ -1,4 +1,4 @@
-//! What newer features of WebAssembly cost where they are used, against the same without them.
+//! The cost of newer WebAssembly features, compared with the same operation without them.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::{Result, median};
 
 const ROUNDS: usize = 9;
 
-/// Adds up a mebibyte of memory, by addresses of this type, so many times.
+/// A module that adds up a mebibyte of memory `n` times, with addresses of this type.
 fn summing(ty: &str) -> String {
     format!(
         r#"(module (memory {kind} 16) (func (export "run") (param $n i32) (result i32) (local $i {ty}) (local $sum i32)
@@ -26,7 +26,7 @@ fn summing(ty: &str) -> String {
     )
 }
 
-/// Counts down by calls: `call` gives back to each caller, `return_call` to the first.
+/// A module that counts down by calls. `call` returns to each caller, `return_call` to the first.
 fn calling(call: &str) -> String {
     format!(
         r#"(module (func $down (param i32) (result i32)
@@ -61,7 +61,7 @@ pub(crate) fn run() -> Result {
     for (what, module, times) in [
         ("a load from memory, addresses of 32 bits", summing("i32"), 1 << 26),
         ("the same, of 64 bits", summing("i64"), 1 << 26),
-        ("a call that gives back", calling("call"), 1 << 24),
+        ("a call that returns", calling("call"), 1 << 24),
         ("a tail call", calling("return_call"), 1 << 24),
         ("an exception, thrown and caught one call up", THROWING.to_owned(), 1 << 16),
         ("an object that is collected", ALLOCATING.to_owned(), 1 << 22),
@@ -71,7 +71,7 @@ pub(crate) fn run() -> Result {
     Ok(())
 }
 
-/// The nanoseconds that one of `times` takes.
+/// The time of one of `times` iterations in nanoseconds.
 fn measure(module: &str, times: u32) -> Result<f64> {
     let engine = Engine::builder().pooling(false).build()?;
     let module = Module::new(engine.wasmtime(), wat::parse_str(module)?)?;

@@ -1,4 +1,4 @@
-//! The floor: a bare hyper server that answers what the hello guest answers.
+//! The floor: a bare hyper server with a short response, like that of the hello guest.
 
 use std::convert::Infallible;
 
@@ -21,7 +21,7 @@ pub(crate) fn run(address: &str) -> Result {
             stream.set_nodelay(true)?;
             tokio::spawn(async move {
                 let answer = |_| async {
-                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"Hello from nobody 0.0\n"))))
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"Hello from hyper 1.0\n"))))
                 };
                 Builder::new(TokioExecutor::new())
                     .serve_connection(TokioIo::new(stream), service_fn(answer))

@@ -1,10 +1,10 @@
-//! How long it takes to load, resolve and fuse: three real components, and chains of up to a hundred.
+//! The time to load, resolve and fuse: three real components, and chains of up to a hundred.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use wharf::fuse::fuse;
+use wharf::prepare::fuse::fuse;
 use wharf::workload::manifest::{Component, Format, parse_bytes};
 use wharf::workload::{Name, Workload};
 use wharf::{Engine, Host};
@@ -26,21 +26,22 @@ pub(crate) fn run() -> Result {
     goal("3 components, ms", three, 20.0);
     goal("100 components, ms", figures[3], 1000.0);
     // n log n from 10 to 100 is a factor of 20.
-    goal("growth from 10 to 100, of n log n", figures[3] / figures[0] / 20.0, 1.0);
+    goal("growth from 10 to 100, ratio to n log n", figures[3] / figures[0] / 20.0, 1.0);
     Ok(())
 }
 
-/// The middle of several times that it took, in milliseconds.
+/// The median time in milliseconds.
 fn time(host: &Host, workload: &Workload) -> Result<f64> {
+    let runtime = tokio::runtime::Runtime::new()?;
     let mut times = Vec::new();
     for _ in 0..9 {
         let begun = Instant::now();
-        let plan = host.plan(workload);
-        if !plan.runs() {
+        let plan = runtime.block_on(host.plan(workload));
+        if !plan.is_runnable() {
             return Err(format!("{:?} {:?}", plan.unloaded, plan.problems).into());
         }
         for unit in &plan.resolution.units {
-            fuse(unit, &plan.resolution, &plan.loaded.bytes)?;
+            fuse(unit, &plan.resolution, &plan.loaded.code)?;
         }
         times.push(begun.elapsed().as_secs_f64() * 1e3);
     }
@@ -50,10 +51,10 @@ fn time(host: &Host, workload: &Workload) -> Result<f64> {
 fn guestbook() -> Result<Workload> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/guestbook");
     let parsed = parse_bytes(&std::fs::read(folder.join("wharf.toml"))?, Format::Toml);
-    Ok(parsed.workload.ok_or("the guestbook's manifest")?.under(&folder))
+    Ok(parsed.workload.ok_or("the guestbook's manifest does not parse")?.under(&folder))
 }
 
-/// Components that each import from the next, and its environment from WASI.
+/// Components that each import an interface of the next, and the environment from WASI.
 fn chain(size: u32) -> Result<Workload> {
     let mut workload = Workload::new("chain".parse()?);
     for n in 0..size {
@@ -74,7 +75,7 @@ fn chain(size: u32) -> Result<Workload> {
     Ok(workload)
 }
 
-/// Says that `wasi:http` is provided, so that the guestbook resolves. Nothing is linked here.
+/// Declares that the host provides `wasi:http`, so that the guestbook resolves. It links nothing.
 struct Http;
 
 impl wharf::Plugin for Http {

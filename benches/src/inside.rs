@@ -1,4 +1,4 @@
-//! A host in this process, with its HTTP server, for what is measured from within.
+//! A host in this process, with its HTTP server, for measurements from within.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ pub(crate) struct Inside {
 }
 
 impl Inside {
-    /// To be called in a runtime.
+    /// Starts the host and its server. Must run in a tokio runtime.
     pub(crate) async fn new(cache: &Path) -> Result<Self> {
         let server = HttpServer::bind(Settings::new(([127, 0, 0, 1], 0).into())).await?;
         let engine = Engine::builder().cache(cache, 64 << 30).build()?;
@@ -28,12 +28,12 @@ impl Inside {
     }
 }
 
-/// A workload of one component that answers on the host name `<name>.test`.
+/// A workload of one component that serves the host name `<name>.test`.
 pub(crate) fn workload(name: &str, component: Component) -> Result<Workload> {
     let name: Name = name.parse()?;
     let mut workload = Workload::new(name.clone()).with_component(name.clone(), component);
     let host = Some(format!("{name}.test"));
-    workload.triggers.http.push(HttpTrigger { component: name, host, path: HttpPath::default() });
+    workload.triggers.push(HttpTrigger { component: name, host, path: HttpPath::default() })?;
     Ok(workload)
 }
 
@@ -47,12 +47,12 @@ impl Client {
         Ok(Self(stream))
     }
 
-    /// How long it waits for an answer at most.
+    /// Sets the timeout for a response.
     pub(crate) fn patience(&self, time: Duration) -> Result {
         Ok(self.0.set_read_timeout(Some(time))?)
     }
 
-    /// How long a request takes to its answer's last byte; an error when that is not 200.
+    /// The time of a request until the last byte of its response. An error if the status is not 200.
     pub(crate) fn ask(&mut self, host: &str, path: &str) -> Result<Duration> {
         let begun = Instant::now();
         write!(self.0, "GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n")?;
@@ -71,13 +71,13 @@ impl Client {
                 }
             }
             if read == 0 {
-                return Err("the connection ended".into());
+                return Err("the server closed the connection".into());
             }
         }
     }
 }
 
-/// The value that so many of a hundred are not above.
+/// A percentile of the values.
 pub(crate) fn percentile(values: &mut [f64], percent: usize) -> f64 {
     values.sort_by(f64::total_cmp);
     values[(values.len() * percent / 100).min(values.len() - 1)]

@@ -1,4 +1,5 @@
-//! What Wharf measures, and against whom. Figures are ratios within one run; docs/performance.md keeps them.
+//! The benchmarks, with the peers that they compare Wharf with. Figures are ratios within one run; docs/performance.md
+//! records them.
 //!
 //! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | features | manifest`
 
@@ -27,7 +28,7 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let done = match words.as_slice() {
+    let result = match words.as_slice() {
         ["calls"] => calls::run(),
         ["fuse"] => fuse::run(),
         ["serve"] => serve::run(),
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | features | manifest"
             .into()),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -54,19 +55,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// A fixture guest's component.
+/// The component of a fixture guest.
 fn guest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/prebuilt").join(format!("{name}.wasm"))
 }
 
-/// The middle one.
+/// The median; of an even number of values the upper one.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// Says whether a figure is within its goal.
-fn goal(what: &str, figure: f64, at_most: f64) {
+/// Prints whether a figure meets its goal.
+fn goal(metric: &str, figure: f64, at_most: f64) {
     let met = if figure <= at_most { "met" } else { "MISSED" };
-    println!("goal: {what}: {figure:.2}, at most {at_most}: {met}");
+    println!("goal: {metric}: {figure:.2}, at most {at_most}: {met}");
 }

@@ -1,4 +1,4 @@
-//! What a manifest costs by its size, for texts that are meant to be costly: the time for each byte does not grow.
+//! The parse time of costly manifests by their size: the time for each byte must not grow.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use wharf::workload::manifest::{Format, parse};
 
 use crate::{Result, goal};
 
-/// A text of about so many bytes.
+/// Creates a text of about this many bytes.
 type Make = fn(usize) -> (Format, String);
 
 const CASES: &[(&str, Make)] = &[
@@ -42,7 +42,7 @@ const CASES: &[(&str, Make)] = &[
         let mounts = numbered(size, |n| format!("{{volume='v',guest='/g{n}'}},"));
         (Format::Toml, format!("name='a'\n[components.a]\nsource='a'\nvolumes=[{mounts}]\n[volumes.v]\nephemeral=true"))
     }),
-    ("mounts of volumes that are not there", |size| {
+    ("mounts of missing volumes", |size| {
         let mounts = numbered(size / 2, |n| format!("{{volume='w{n}',guest='/g{n}'}},"));
         let volumes = numbered(size / 2, |n| format!("[volumes.v{n}]\nephemeral=true\n"));
         (Format::Toml, format!("name='a'\n[components.a]\nsource='a'\nvolumes=[{mounts}]\n{volumes}"))
@@ -82,7 +82,7 @@ fn keys(size: usize, value: &str, between: &str) -> String {
 const SMALL: usize = 64 << 10;
 const LARGE: usize = 1000 << 10;
 
-#[allow(clippy::unnecessary_wraps, reason = "as every benchmark")]
+#[allow(clippy::unnecessary_wraps, reason = "has the signature of every benchmark")]
 pub(crate) fn run() -> Result {
     println!("| manifest | ns/byte at 64 KiB | at 1,000 KiB | ms at 1,000 KiB |\n|---|---|---|---|");
     let (mut worst, mut slowest) = (0.0_f64, 0.0_f64);
@@ -91,16 +91,16 @@ pub(crate) fn run() -> Result {
         #[allow(clippy::cast_precision_loss, reason = "a size of a megabyte")]
         let whole = large * LARGE as f64 / 1e6;
         println!("| {name} | {small:.0} | {large:.0} | {whole:.0} |");
-        // What takes no time at all has a ratio of noise.
+        // The ratio of very short times is noise.
         worst = worst.max(large / small.max(50.0));
         slowest = slowest.max(whole);
     }
-    goal("time for each byte of a large manifest, of a small one's", worst, 2.0);
+    goal("time for each byte, ratio of a large manifest to a small one", worst, 2.0);
     goal("ms for the costliest manifest of 1,000 KiB", slowest, 1000.0);
     Ok(())
 }
 
-/// Nanoseconds for each byte: the best of three.
+/// Nanoseconds for each byte, the minimum of three.
 fn per_byte(make: Make, size: usize) -> f64 {
     let (format, text) = make(size);
     let time = || {

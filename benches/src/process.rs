@@ -1,4 +1,4 @@
-//! Servers as processes: started on one core, asked when they are up, read for what they used.
+//! Servers as processes: starts them on one core, waits until they respond, and reads their CPU time and memory.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 
-/// A server's command line, with `{address}` where its address goes.
+/// A server's command line, with `{address}` in place of its address.
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) command: Vec<String>,
-    /// What its first answer is asked for.
+    /// The path of its first request.
     path: &'static str,
     cores: &'static str,
 }
@@ -30,29 +30,29 @@ impl Server {
         Self { name: name.to_owned(), command, path: "/", cores: "0" }
     }
 
-    /// The same on all cores; without this it has the first alone.
+    /// Runs the server on all cores instead of the first.
     pub(crate) fn on_all_cores(self) -> Self {
         Self { cores: "0-1023", ..self }
     }
 
-    /// The same, asked for another path.
+    /// Sets the path of the first request.
     pub(crate) fn with_path(self, path: &'static str) -> Self {
         Self { path, ..self }
     }
 
-    /// Starts it on the first core, and waits for its first answer.
+    /// Starts the server, and waits for its first response.
     pub(crate) fn start(&self) -> Result<Running> {
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let words = self.command.iter().map(|word| word.replace("{address}", &address.to_string()));
         let begun = Instant::now();
         let mut command = Command::new("taskset");
-        // Errors that are no errors would have their stacks walked.
+        // With RUST_BACKTRACE the engine walks the stack for errors on the normal path.
         command.env_remove("RUST_BACKTRACE").args(["-c", self.cores]).args(words);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut running = Running { child, address, first_answer: Duration::ZERO };
         while get(address, self.path).is_err() {
             if begun.elapsed() > Duration::from_secs(30) || running.child.try_wait()?.is_some() {
-                return Err(format!("{} does not answer", self.name).into());
+                return Err(format!("{} does not respond", self.name).into());
             }
             std::thread::yield_now();
         }
@@ -61,27 +61,27 @@ impl Server {
     }
 }
 
-/// One request; an error until somebody answers with 200.
+/// Sends one request. An error unless the status is 200.
 fn get(address: SocketAddr, path: &str) -> Result {
     let mut stream = TcpStream::connect(address)?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer)?;
-    if &answer == b"HTTP/1.1 200" { Ok(()) } else { Err("not 200".into()) }
+    if &answer == b"HTTP/1.1 200" { Ok(()) } else { Err("the status is not 200".into()) }
 }
 
 impl Running {
-    /// One that something else started, and that answers already.
+    /// A server that the caller has started, and that responds.
     pub(crate) fn new(child: Child, address: SocketAddr) -> Self {
         Self { child, address, first_answer: Duration::ZERO }
     }
 
-    /// The processor time that it has used, user and system, in microseconds.
+    /// Its user and system CPU time in microseconds.
     pub(crate) fn cpu(&self) -> Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-        // USER_HZ is 100 on every Linux that there is.
+        // USER_HZ is 100 on Linux.
         Ok(ticks * 10_000.0)
     }
 
@@ -100,7 +100,7 @@ impl Drop for Running {
     }
 }
 
-/// A program that was built beside this one, or that is on the path.
+/// The path of a program that was built beside this one, or that is on the PATH.
 pub(crate) fn program(name: &str) -> Result<String> {
     let beside = std::env::current_exe()?.with_file_name(name);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -111,5 +111,5 @@ pub(crate) fn program(name: &str) -> Result<String> {
         "wrk" => "apt-get install wrk",
         _ => "cargo build --release --workspace",
     };
-    found.map(|path| path.display().to_string()).ok_or_else(|| format!("`{name}` is not there: {hint}").into())
+    found.map(|path| path.display().to_string()).ok_or_else(|| format!("cannot find `{name}`; run `{hint}`").into())
 }

@@ -1,4 +1,4 @@
-//! What a request costs: Wharf, `wasmtime serve` by its defaults, and a bare hyper server as the floor, in turns, each on
+//! The cost of a request: Wharf, `wasmtime serve` with its defaults, and a bare hyper server as the floor. They alternate, each on
 //! one core with `wrk` on the other.
 
 use std::process::Command;
@@ -77,20 +77,20 @@ pub(crate) fn run() -> Result {
 fn goals(all: &[[f64; 5]]) {
     let [cpu, p50, p99, single, idle] = [0, 1, 2, 3, 4];
     let ratio = |a: usize, b: usize| all[a][cpu] / all[b][cpu];
-    goal("WASI 0.2 fresh, CPU of wasmtime serve's", ratio(1, 2), 0.4);
-    goal("WASI 0.3 fresh, CPU of wasmtime serve's", ratio(6, 7), 0.45);
-    goal("two components fresh, CPU of wasmtime serve's", ratio(10, 11), 0.45);
-    goal("WASI 0.2 reuse, CPU of wasmtime serve's best", ratio(4, 5), 1.0);
-    goal("WASI 0.2 reuse, CPU of the floor's", ratio(4, 0), 1.9);
-    goal("WASI 0.3 reuse, CPU of wasmtime serve's best", ratio(8, 9), 0.8);
-    goal("µs more for a warm instance than for a used one, one connection", all[3][single] - all[4][single], 15.0);
+    goal("WASI 0.2 fresh, CPU ratio to wasmtime serve", ratio(1, 2), 0.4);
+    goal("WASI 0.3 fresh, CPU ratio to wasmtime serve", ratio(6, 7), 0.45);
+    goal("two components fresh, CPU ratio to wasmtime serve", ratio(10, 11), 0.45);
+    goal("WASI 0.2 reuse, CPU ratio to wasmtime serve's best", ratio(4, 5), 1.0);
+    goal("WASI 0.2 reuse, CPU ratio to the floor", ratio(4, 0), 1.9);
+    goal("WASI 0.3 reuse, CPU ratio to wasmtime serve's best", ratio(8, 9), 0.8);
+    goal("µs between the p50 of a warm and a reused instance, one connection", all[3][single] - all[4][single], 15.0);
     for (name, row) in [("0.2 fresh", 1), ("0.2 warm", 3), ("0.2 reuse", 4), ("0.3 fresh", 6), ("0.3 reuse", 8)] {
-        goal(&format!("WASI {name}, p99 of p50"), all[row][p99] / all[row][p50], 3.0);
+        goal(&format!("WASI {name}, p99 / p50"), all[row][p99] / all[row][p50], 3.0);
     }
     goal("MiB of an idle host", all[1][idle], 12.0);
 }
 
-/// A middleware in front of the hello: as a manifest, and composed by wac.
+/// A middleware in front of the hello guest: as a manifest, and composed by wac.
 fn pair(folder: &std::path::Path) -> Result<(String, String)> {
     std::fs::create_dir_all(folder)?;
     let (front, hello) = (guest("middleware-p3"), guest("hello-p3"));
@@ -137,7 +137,7 @@ impl Figures {
             .lines()
             .find(|line| line.contains(" requests in "))
             .and_then(|line| line.split_whitespace().next()?.parse().ok())
-            .ok_or("no count of requests")?;
+            .ok_or("wrk reports no count of requests")?;
         self.cpu.push(used / requests);
         self.rate.push(number(&report, "Requests/sec:", 1)?.parse()?);
         self.p50.push(micros(&number(&report, "50%", 1)?)?);
@@ -149,16 +149,19 @@ impl Figures {
 
 /// A number in one line of wrk's report.
 fn number(report: &str, line: &str, at: usize) -> Result<String> {
-    let found = report.lines().find(|l| l.trim_start().starts_with(line)).ok_or(format!("no `{line}`: {report}"))?;
+    let found = report
+        .lines()
+        .find(|l| l.trim_start().starts_with(line))
+        .ok_or(format!("no line `{line}` in the report of wrk: {report}"))?;
     Ok(found.split_whitespace().nth(at).ok_or("no number")?.to_owned())
 }
 
-/// A time as wrk writes it, in microseconds.
+/// Parses a time of wrk's report. Returns microseconds.
 fn micros(text: &str) -> Result<f64> {
     for (unit, factor) in [("us", 1.0), ("ms", 1e3), ("s", 1e6)] {
         if let Some(number) = text.strip_suffix(unit) {
             return Ok(number.parse::<f64>()? * factor);
         }
     }
-    Err(format!("`{text}` is no time").into())
+    Err(format!("invalid time `{text}`").into())
 }

@@ -1,5 +1,5 @@
-//! What a component's TCP connections cost: messages of 1 KiB there and back on 32 connections at once, through an echo
-//! of WASI 0.3 that `wharf run` and `wasmtime run` have in turns, each on one core.
+//! The cost of a component's TCP connections: messages of 1 KiB in both directions on 32 concurrent connections, to a WASI 0.3
+//! echo server that `wharf run` and `wasmtime run` execute alternately, each on one core.
 
 use std::cell::Cell;
 use std::io::{BufRead as _, BufReader};
@@ -31,7 +31,7 @@ pub(crate) fn run() -> Result {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut figures: [(Vec<f64>, Vec<f64>); 2] = Default::default();
     for round in 0..ROUNDS {
-        // Who is first changes.
+        // The order alternates.
         for which in [round % 2, (round + 1) % 2] {
             let running = start(&servers[which].1)?;
             let load = |time| LocalSet::new().block_on(&runtime, load(running.address, time));
@@ -43,34 +43,34 @@ pub(crate) fn run() -> Result {
         }
     }
     let [(our_rates, our_cpu), (their_rates, their_cpu)] = figures;
-    // Of each round, as the machine may be another in the next.
+    // Ratios within each round, because the machine's speed may change between rounds.
     let ratios = |ours: &[f64], theirs: &[f64]| median(ours.iter().zip(theirs).map(|(a, b)| a / b).collect());
     let (rate, cpu) = (ratios(&their_rates, &our_rates), ratios(&our_cpu, &their_cpu));
     println!("| echo over TCP, WASI 0.3 | round trips/s | CPU µs/round trip |\n|---|---|---|");
     for ((name, _), (rates, cpu)) in servers.iter().zip([(our_rates, our_cpu), (their_rates, their_cpu)]) {
         println!("| {name} | {:.0} | {:.1} |", median(rates), median(cpu));
     }
-    goal("TCP echo, wasmtime run's rate of ours", rate, 1.0);
-    goal("TCP echo, CPU of wasmtime run's", cpu, 1.0);
+    goal("TCP echo, rate of wasmtime run / wharf run", rate, 1.0);
+    goal("TCP echo, CPU ratio to wasmtime run", cpu, 1.0);
     Ok(())
 }
 
-/// Starts it on the first core, and waits for the port that it prints.
+/// Starts the server on the first core, and waits for the port that it prints.
 fn start(command: &[&str]) -> Result<Running> {
     let mut server = Command::new("taskset");
-    // Errors that are no errors would have their stacks walked.
+    // With RUST_BACKTRACE the engine walks the stack for errors on the normal path.
     server.env_remove("RUST_BACKTRACE").args(["-c", "0"]).args(command).stdin(Stdio::null());
     let mut child = server.stdout(Stdio::piped()).spawn()?;
     let stdout = child.stdout.take().ok_or("no output")?;
-    // Kept here, so that it is ended when it says nothing.
+    // Dropping `running` kills the process if it prints no port.
     let mut running = Running::new(child, SocketAddr::from(([127, 0, 0, 1], 0)));
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
-    running.address.set_port(line.trim().parse().map_err(|_| format!("{} gives no port", command[0]))?);
+    running.address.set_port(line.trim().parse().map_err(|_| format!("{} prints no port", command[0]))?);
     Ok(running)
 }
 
-/// How many messages came back, and how long it took.
+/// The number of messages echoed, and the time.
 async fn load(address: SocketAddr, time: Duration) -> Result<(f64, Duration)> {
     let count = std::rc::Rc::new(Cell::new(0_u32));
     let mut connections = Vec::new();
@@ -96,14 +96,14 @@ async fn load(address: SocketAddr, time: Duration) -> Result<(f64, Duration)> {
     Ok((f64::from(count.get()), begun.elapsed()))
 }
 
-/// Sends a message and waits until it is back, again and again.
+/// Sends a message and waits for its echo, until the time is over.
 async fn talk(mut stream: TcpStream, until: Instant, count: &Cell<u32>) -> Result {
     let (message, mut back) = ([b'x'; MESSAGE], [0; MESSAGE]);
     while Instant::now() < until {
         stream.write_all(&message).await?;
         stream.read_exact(&mut back).await?;
         if back != message {
-            return Err("something else came back".into());
+            return Err("the echo differs from the message".into());
         }
         count.set(count.get() + 1);
     }

@@ -1,5 +1,5 @@
-//! From the start of the process to its first answer, with the compiled code in the cache: Wharf, and `wasmtime serve`
-//! with its own cache.
+//! The time from the start of the process to its first response, with the compiled code in the cache: Wharf, and
+//! `wasmtime serve` with its own cache.
 
 use crate::process::{Server, program};
 use crate::{Result, goal, guest, median};
@@ -29,6 +29,6 @@ pub(crate) fn run() -> Result {
     for (server, ms) in servers.iter().zip(&medians) {
         println!("| {} | {ms:.1} ms |", server.name);
     }
-    goal("start to first answer, of wasmtime serve's", medians[1] / medians[2], 1.0);
+    goal("start to first response, ratio to wasmtime serve", medians[1] / medians[2], 1.0);
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! What a stream between two fused components carries: 1 GiB in pieces of 64 KiB, written by one and read by the other.
+//! The throughput of a stream between two fused components: 1 GiB in pieces of 64 KiB, written by one and read by the other.
 
 use std::time::Instant;
 
 use wharf::workload::Workload;
 use wharf::workload::manifest::Component;
-use wharf::{Engine, Host, HostApi as _};
+use wharf::{Engine, Host};
 
 use crate::{Result, goal, guest, median};
 
@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result {
                 seconds.push(begun.elapsed().as_secs_f64());
             }
             if taken != [BYTES.to_string()] {
-                return Err(format!("{taken:?} of {BYTES} bytes came").into());
+                return Err(format!("received {taken:?} of {BYTES} bytes").into());
             }
         }
         Ok::<_, Box<dyn std::error::Error>>(())

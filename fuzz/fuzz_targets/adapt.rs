@@ -1,5 +1,5 @@
-//! Any bytes are adapted to a component, refused for a reason, or no module of WASI 0.1 at all; and a valid module becomes a
-//! valid component. (Code that is not valid passes: the engine validates what it compiles.)
+//! Adapts arbitrary bytes: they become a component, are rejected with a reason, or are not a module of WASI 0.1. A valid module
+//! must become a valid component. (Invalid code may pass, because the engine validates code when it compiles it.)
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

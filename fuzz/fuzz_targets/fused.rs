@@ -1,4 +1,4 @@
-//! Values of any type pass through a link between two components, there and back, and arrive unchanged.
+//! Passes values of any type through a link between two components and back: they must arrive unchanged.
 #![no_main]
 
 use std::fmt::Write as _;
@@ -34,7 +34,7 @@ enum Type {
     Flags(u8),
 }
 
-/// How many values of a type are tried.
+/// How many values of a type pass through the link.
 const VALUES: usize = 16;
 /// How deep types are nested.
 const DEPTH: usize = 4;
@@ -66,7 +66,7 @@ impl Type {
         })
     }
 
-    /// The type in WIT; those that need a name are declared before.
+    /// The type in WIT. Types that need a name are added to `declared`.
     fn wit(&self, declared: &mut String, names: &mut usize) -> String {
         let mut part = |inner: &Self, declared: &mut String| inner.wit(declared, names);
         match self {
@@ -123,7 +123,7 @@ impl Type {
             Self::S16 => Val::S16(i16::arbitrary(from)?),
             Self::U32 => Val::U32(u32::arbitrary(from)?),
             Self::S64 => Val::S64(i64::arbitrary(from)?),
-            // The bits of a NaN may change.
+            // The component model does not preserve the bits of a NaN.
             Self::F32 => Val::Float32(Some(f32::arbitrary(from)?).filter(|f| !f.is_nan()).unwrap_or(0.5)),
             Self::F64 => Val::Float64(Some(f64::arbitrary(from)?).filter(|f| !f.is_nan()).unwrap_or(0.5)),
             Self::Char => Val::Char(char::arbitrary(from)?),
@@ -175,14 +175,14 @@ fn named(kind: &str, inside: &str, declared: &mut String, names: &mut usize) -> 
     format!("t{names}")
 }
 
-/// Gives back the list that it was handed, whatever is in it: only the adapters have to know.
+/// Returns its argument. The module passes the list through in its memory; only the adapters know its element type.
 const ECHO: &str = r#"(func (export "t:t/inner#echo") (param i32 i32) (result i32)
     (i32.store (i32.const 8) (local.get 0)) (i32.store (i32.const 12) (local.get 1)) (i32.const 8))"#;
-/// Asks the other for the list.
+/// Calls `echo` of the other component with its argument.
 const ASK: &str = r#"(func (export "t:t/outer#echo") (param i32 i32) (result i32)
     (call $echo (local.get 0) (local.get 1) (i32.const 8)) (i32.const 8))"#;
 const IMPORT: &str = r#"(import "t:t/inner" "echo" (func $echo (param i32 i32 i32)))"#;
-/// Memory is handed out from its beginning to its end, and all of it goes with the instance.
+/// A bump allocator. It never frees memory, because each instance is short-lived.
 const MEMORY: &str = r#"(memory (export "memory") 64) (global $next (mut i32) (i32.const 64))
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
         (local.set $at (i32.and (i32.add (global.get $next) (i32.sub (local.get 2) (i32.const 1)))
@@ -213,7 +213,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut from = Unstructured::new(bytes);
     let Ok(inner) = Type::any(&mut from, DEPTH) else { return };
     let ty = Type::List(Box::new(inner));
-    // To compile a type takes longer than to pass values of it.
+    // Compiling a type takes longer than passing values, so each type is used for several values.
     let values: Vec<Val> = (0..VALUES).map_while(|_| ty.value(&mut from).ok()).collect();
     let (mut declared, mut names) = (String::new(), 0);
     let shown = ty.wit(&mut declared, &mut names);

@@ -1,5 +1,5 @@
-//! What a manifest costs grows with its length and no faster: a part of it that is repeated thirty-two times as often takes
-//! no more time for each byte.
+//! The time to parse a manifest must not grow faster than its length: with a part repeated thirty-two times as often, it takes no
+//! more time for each byte.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -11,14 +11,14 @@ use workload::manifest::{Format, parse_bytes};
 struct Case<'a> {
     format: u8,
     head: &'a [u8],
-    /// Repeated; a `#1` in it is the number of its turn, so that keys can differ.
+    /// The repeated part. A `#1` in it stands for the number of the repetition, so that keys can differ.
     part: &'a [u8],
     tail: &'a [u8],
 }
 
 const SMALL: usize = 16 << 10;
 const LARGE: usize = 512 << 10;
-/// Nanoseconds for each byte that are no matter how a small text fares.
+/// Nanoseconds for each byte that are always acceptable, whatever the time of the small text.
 const CHEAP: u64 = 300;
 const GROWTH: u64 = 4;
 
@@ -28,16 +28,16 @@ fuzz_target!(|case: Case| {
     }
     let format = [Format::Toml, Format::Yaml, Format::Json][usize::from(case.format % 3)];
     let [small, large] = [SMALL, LARGE].map(|size| text(&case, size));
-    // Another process can only make it slower: the best of several counts.
-    let most = GROWTH * per_byte(&small, format, 3).max(CHEAP);
+    // Other processes can only slow it down, so the minimum of several runs counts.
+    let max = GROWTH * per_byte(&small, format, 3).max(CHEAP);
     let mut found = 0;
     for _ in 0..5 {
         found = per_byte(&large, format, 1);
-        if found <= most {
+        if found <= max {
             return;
         }
     }
-    panic!("{found} ns for each byte of {} bytes, at most {most}: {case:?}", large.len());
+    panic!("{found} ns for each byte of {} bytes, at most {max}: {case:?}", large.len());
 });
 
 fn text(case: &Case, size: usize) -> Vec<u8> {
@@ -58,8 +58,8 @@ fn text(case: &Case, size: usize) -> Vec<u8> {
     text
 }
 
-/// Nanoseconds of this thread's own time: the least of several turns.
-fn per_byte(text: &[u8], format: Format, turns: usize) -> u64 {
+/// Nanoseconds of this thread's CPU time for each byte: the minimum of several runs.
+fn per_byte(text: &[u8], format: Format, runs: usize) -> u64 {
     let now = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);
         time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
@@ -69,5 +69,5 @@ fn per_byte(text: &[u8], format: Format, turns: usize) -> u64 {
         std::hint::black_box(parse_bytes(text, format));
         now() - begun
     };
-    (0..turns).map(time).min().unwrap_or(0) / text.len() as u64
+    (0..runs).map(time).min().unwrap_or(0) / text.len() as u64
 }

@@ -1,5 +1,5 @@
-//! Whatever a component does with `wasi:http`, in whatever order, the server answers, and a client that reuses the connection
-//! reads the next answer from its first byte to its last.
+//! Components that use `wasi:http` in any order: the server must respond, and a client that reuses the connection must receive the
+//! next response intact.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -59,7 +59,7 @@ struct Case {
     script: Vec<Op>,
 }
 
-/// The guests, each on a host name of its own.
+/// The guests, each with its own host name.
 const GUESTS: [(&str, &str); 3] =
     [("script-p2", ""), ("script-p3", ""), ("script-p3", "instances = { mode = 'reuse' }")];
 
@@ -153,10 +153,10 @@ fuzz_target!(|case: Case| {
         let first = wire.read(method).await;
         let Read::Whole(answer) = &first else { return };
         assert!(!(100..200).contains(&answer.status) && answer.header("x-forged").is_none(), "{first:?}");
-        // A server may close a connection after an answer that it sent whole.
+        // The server may close the connection after a complete response.
         if let Read::Whole(answer) = wire.read("GET").await {
             assert_eq!((answer.status, &*answer.text()), (200, "Hello from WASI 0.2\n"), "after {first:?}");
         }
-        assert!(wire.is_at_its_end().await, "bytes after the last answer");
+        assert!(wire.is_at_its_end().await, "bytes after the last response");
     });
 });

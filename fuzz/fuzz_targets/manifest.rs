@@ -1,4 +1,4 @@
-//! No bytes make the manifest parser panic, and what it refuses it refuses with a reason and a place.
+//! Parses arbitrary bytes as a manifest: the parser must not panic, and every problem must have a message and a place.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Any graph of components, with any links and triggers, is resolved or refused for a reason; never twice differently.
+//! Resolves any graph of components, with any links and triggers: resolution succeeds or reports a problem, and is deterministic.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use workload::manifest::{CommandTrigger, Component, HttpPath, HttpTrigger, Link};
+use workload::manifest::{CommandTrigger, Component, Extensions, HttpPath, HttpTrigger, Link};
 use workload::resolve::runs;
 use workload::{ComponentType, HostInterface, InterfaceName, Name, Workload, resolve};
 
@@ -24,7 +24,7 @@ struct Part {
     exports: Vec<(u8, u8)>,
 }
 
-/// Interfaces are few, so that they meet; versions are of two tracks, and types of two kinds.
+/// Few interfaces, so that imports and exports match; their versions are of two tracks, and their types of two kinds.
 fn interface(n: (u8, u8)) -> String {
     let name = match n.0 % 8 {
         6 => "wasi:http/incoming-handler@0.2.0".to_owned(),
@@ -55,7 +55,7 @@ fn component(part: &Part) -> Option<ComponentType> {
     for (i, export) in part.exports.iter().take(6).enumerate() {
         write!(text, " (instance $e{i} (export \"f\" (func $f))) (export \"{}\" (instance $e{i}))", interface(*export)).ok()?;
     }
-    // Imports of one name twice make no component.
+    // A component cannot import the same name twice.
     ComponentType::parse(&wat::parse_str(text + ")").ok()?).ok()
 }
 
@@ -69,21 +69,24 @@ fuzz_target!(|graph: Graph| {
         types.insert(name, ty);
     }
     for (from, import, to) in graph.links.iter().take(8) {
-        workload.links.push(Link { from: name(*from), import: interface((*import, from ^ to)), to: name(*to) });
+        workload.links.push(Link { from: name(*from), import: interface((*import, from ^ to)), to: name(*to).into() });
     }
     for n in graph.http.iter().take(4) {
-        workload.triggers.http.push(HttpTrigger { component: name(*n), host: None, path: HttpPath::default() });
+        let trigger = HttpTrigger { component: name(*n), host: None, path: HttpPath::default() };
+        workload.triggers.push(trigger).expect("a trigger has a JSON form");
     }
     for n in graph.commands.iter().take(4) {
-        workload.triggers.command.push(CommandTrigger { component: name(*n) });
+        workload.triggers.push(CommandTrigger { component: name(*n) }).expect("a trigger has a JSON form");
     }
     let host = [HostInterface {
         name: InterfaceName::parse("wasi:cli/environment@0.2.12").expect("a name"),
         plugin: None,
         grant: true,
     }];
-    let (resolution, problems) = resolve(&workload, &types, &host);
-    assert_eq!((&resolution, &problems), (&resolve(&workload, &types, &host).0, &resolve(&workload, &types, &host).1));
+    let extensions = Extensions::builtin();
+    let (resolution, problems) = resolve(&workload, &types, &host, &extensions);
+    let again = resolve(&workload, &types, &host, &extensions);
+    assert_eq!((&resolution, &problems), (&again.0, &again.1));
     for problem in &problems {
         assert!(!problem.to_string().is_empty() && !problem.hint().is_empty());
     }

@@ -1,6 +1,7 @@
-//! The project's own tasks: `cargo xtask tidy`, and `cargo xtask guests`.
+//! The tasks of the project: `cargo xtask tidy` and `cargo xtask guests`.
 
 mod guests;
+mod layers;
 mod tidy;
 
 use std::path::PathBuf;
@@ -9,13 +10,13 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let done = match words.as_slice() {
+    let result = match words.as_slice() {
         ["tidy"] => tidy::check(&root()),
         ["guests"] => guests::build(&root()),
         ["guests", "--check"] => guests::check(&root()),
         _ => Err(vec!["usage: cargo xtask tidy | guests | guests --check".to_owned()]),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problems) => {
             problems.iter().for_each(|problem| eprintln!("{problem}"));
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The checkout that this was built in.
+/// The checkout that this program was built in.
 fn root() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     here.parent().map_or(here.clone(), PathBuf::from)

@@ -15,7 +15,7 @@ const STYLES: Styles = Styles::styled()
 
 /// A host for WebAssembly components.
 #[derive(Debug, Parser)]
-#[command(name = "wharf", version, styles = STYLES, max_term_width = 100, after_help = AFTER)]
+#[command(name = "wharf", version, styles = STYLES, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
@@ -23,55 +23,56 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const AFTER: &str = "\
+const AFTER_HELP: &str = "\
 Examples:
   wharf up examples/guestbook        serve the workload of a manifest
   wharf serve hello.wasm             serve one component
-  wharf run tool.wasm -- --flag x    run one component to its end
-  wharf plan .                       show who satisfies what, and run nothing
+  wharf run tool.wasm -- --flag x    run one command component
+  wharf plan .                       show imports, providers and grants; run nothing
 
-Exit codes: 0 it went well; 1 the component failed (or its own code, with `run`); 2 command line;
-3 manifest; 4 the workload cannot be resolved or loaded; 5 the component trapped; 6 the host.";
+Exit codes: 0 success; 1 the component failed (with `run`, the component's own code); 2 command line;
+3 manifest; 4 the workload does not resolve or load; 5 the component trapped or reached a limit;
+6 the host failed.";
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Engine and log")]
-#[allow(clippy::struct_excessive_bools, reason = "flags of the command line")]
+#[allow(clippy::struct_excessive_bools, reason = "each field is a flag of the command line")]
 pub(crate) struct EngineArgs {
-    /// What is logged on standard error, such as `debug` or `wharf=debug,wharf::guest=off`.
+    /// Filter of the log on standard error, such as `debug` or `wharf=debug,wharf::guest=off`.
     #[arg(long, global = true, env = "WHARF_LOG", default_value = "info", value_name = "FILTER")]
     pub(crate) log: String,
-    /// Write the log as lines of JSON.
+    /// Write the log as JSON, one object for each line.
     #[arg(long, global = true)]
     pub(crate) log_json: bool,
-    /// A file that says what manifests may ask for at most, in its table `ceilings`; docs/limits.md says what it can have.
+    /// Host configuration: its table `ceilings` bounds the limits that a manifest may set (see docs/limits.md).
     #[arg(long, global = true, env = "WHARF_HOST_CONFIG", value_name = "FILE")]
     pub(crate) host_config: Option<PathBuf>,
-    /// How many instances the pool has, 1,000 unless this says otherwise; 0 makes instances on demand, as `run` does.
+    /// Size of the instance pool: 1,000 by default; 0 allocates instances on demand, as `run` does.
     #[arg(long, global = true, value_name = "COUNT")]
     pub(crate) pool: Option<u32>,
     /// Let the compiler inline calls between components.
     #[arg(long, global = true)]
     pub(crate) inlining: bool,
-    /// Let components use a newer part of WebAssembly, or not with `=off`: memory64, threads, tail-calls, gc, exceptions, simd,
-    /// relaxed-simd, component-threading, error-context. docs/engine.md says what each costs.
+    /// Enable or disable a WebAssembly feature: memory64, threads, tail-calls, gc, exceptions, simd, relaxed-simd,
+    /// component-threading, error-context (see docs/engine.md for the cost of each).
     #[arg(long, global = true, value_name = "FEATURE[=on|off]")]
     pub(crate) wasm: Vec<String>,
-    /// Tell Linux perf what compiled code is whose.
-    #[arg(long, global = true, value_enum, value_name = "HOW")]
+    /// Write symbols of compiled code for Linux perf.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     pub(crate) profile: Option<Profile>,
-    /// Compile components so that a native debugger can step through them.
+    /// Compile components with debug information for a native debugger.
     #[arg(long, global = true)]
     pub(crate) debug_info: bool,
-    /// Write a core dump of a guest that traps into this folder, which is made if it is not there.
+    /// Write a core dump of each guest that traps to this folder, which is created if it does not exist.
     #[arg(long, global = true, value_name = "FOLDER")]
     pub(crate) core_dumps: Option<PathBuf>,
-    /// The folder of compiled code; by default `wharf/compiled` in the user's cache folder.
+    /// Folder of the compilation cache [default: `wharf/compiled` in the user's cache folder].
     #[arg(long, global = true, env = "WHARF_CACHE", value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
-    /// Compile anew and keep nothing.
+    /// Disable the compilation cache.
     #[arg(long, global = true)]
     pub(crate) no_cache: bool,
-    /// The most that the cache keeps, in bytes or with a unit.
+    /// Maximum size of the compilation cache, in bytes or with a unit.
     #[arg(long, global = true, default_value = "2GiB", value_name = "SIZE", value_parser = size)]
     pub(crate) cache_size: u64,
 }
@@ -80,15 +81,15 @@ pub(crate) struct EngineArgs {
 pub(crate) enum Profile {
     /// `/tmp/perf-PID.map`.
     Perfmap,
-    /// `jit-PID.dump` in this folder, for `perf inject --jit`.
+    /// `jit-PID.dump` in the current folder, for `perf inject --jit`.
     Jitdump,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve the workloads of manifests until it is interrupted.
+    /// Serve the workloads of manifests until interrupted.
     #[command(
-        after_help = "Examples:\n  wharf up\n  wharf up examples/guestbook --listen 0.0.0.0:80\n  wharf up one/wharf.toml two/wharf.toml\n  wharf up /etc/wharf/workloads\n\nA manifest is `wharf.toml`, `.yaml`, `.yml` or `.json`; a folder without one gives every manifest in it and in its folders.\nThe first SIGINT or SIGTERM drains, a second one aborts. SIGHUP reads the manifests again and puts the new versions in the place of the old ones, without dropping a request."
+        after_help = "Examples:\n  wharf up\n  wharf up examples/guestbook --listen 0.0.0.0:80\n  wharf up one/wharf.toml two/wharf.toml\n  wharf up /etc/wharf/workloads\n\nA manifest is `wharf.toml`, `.yaml`, `.yml` or `.json`; a folder without one serves every manifest in it and in its folders.\nThe first SIGINT or SIGTERM drains, the second aborts. SIGHUP reloads the manifests and replaces the running workloads without dropping a request."
     )]
     Up(Up),
     /// Serve one component over HTTP.
@@ -96,15 +97,15 @@ pub(crate) enum Command {
         after_help = "Examples:\n  wharf serve hello.wasm\n  wharf serve api.wasm --listen 127.0.0.1:0 --env KEY=value --dir ./data::/data --allow https://api.example.com"
     )]
     Serve(Serve),
-    /// Run one component to its end, with this terminal as its own.
+    /// Run one command component, connected to this terminal.
     #[command(
         after_help = "Examples:\n  wharf run tool.wasm -- --flag x\n  wharf run tool.wasm --dir .::/here::ro --inherit-env\n\nThe exit code is the component's own."
     )]
     Run(Run),
-    /// Show who satisfies which import and what each component is granted; run nothing.
+    /// Show what satisfies each import and what each component is granted; run nothing.
     #[command(after_help = "Examples:\n  wharf plan\n  wharf plan examples/guestbook --format svg > plan.svg")]
     Plan(Plan),
-    /// Show what a component imports and exports, and what it was made of.
+    /// Show the imports, exports, producers and WIT of a component.
     #[command(after_help = "Example:\n  wharf inspect hello.wasm")]
     Inspect(Inspect),
     /// Write the fused component of a workload's unit.
@@ -112,12 +113,12 @@ pub(crate) enum Command {
     Compose(Compose),
     /// Print the manifest's JSON Schema.
     Schema,
-    /// Show or clear the cache of compiled code.
+    /// Show or clear the compilation cache.
     Cache {
         #[command(subcommand)]
-        what: Cache,
+        command: Cache,
     },
-    /// Print a script that completes `wharf` in a shell.
+    /// Print a shell completion script.
     #[command(after_help = "Example:\n  wharf completions bash > /etc/bash_completion.d/wharf")]
     Completions {
         /// The shell.
@@ -127,20 +128,20 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Listen {
-    /// The address to serve on; port 0 takes any free one.
+    /// Address to listen on; port 0 selects a free port.
     #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
-    /// Serve with TLS: the certificate chain, in PEM.
+    /// Certificate chain in PEM; enables TLS.
     #[arg(long, requires = "tls_key", value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,
-    /// The key of the certificate, in PEM.
+    /// Private key of the certificate in PEM.
     #[arg(long, requires = "tls_cert", value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Manifests, their folders, or folders of manifests.
+    /// Manifests, folders of one manifest, or folders of several.
     #[arg(default_value = ".")]
     pub(crate) paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -149,28 +150,28 @@ pub(crate) struct Up {
 
 #[derive(Debug, Args)]
 pub(crate) struct Grants {
-    /// Give the component an environment variable.
+    /// Grant an environment variable.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) env: Vec<String>,
-    /// Give the component all environment variables of this process.
+    /// Grant all environment variables of this process.
     #[arg(long)]
     pub(crate) inherit_env: bool,
-    /// Give the component a folder; `::ro` at the end lets it read only.
+    /// Grant a folder; `::ro` at the end makes it read-only.
     #[arg(long, value_name = "HOST::GUEST[::ro]")]
     pub(crate) dir: Vec<String>,
-    /// Let the component connect to a host: `[scheme://]host[:port]`, a wildcard or a network.
+    /// Grant connections to a host: `[scheme://]host[:port]`, a wildcard or a network.
     #[arg(long, value_name = "HOST")]
     pub(crate) allow: Vec<String>,
-    /// Let the component connect anywhere and listen.
+    /// Grant connections to every host, and listening.
     #[arg(long)]
     pub(crate) inherit_network: bool,
-    /// Give the component a value of `wasi:config`.
+    /// Set a key of `wasi:config`.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) config: Vec<String>,
-    /// Tell the component of a time zone: `system`, or one of the IANA database such as `Europe/Berlin`. It is UTC otherwise.
+    /// Set the time zone: `system`, or a zone of the IANA database such as `Europe/Berlin` [default: UTC].
     #[arg(long, value_name = "ZONE")]
     pub(crate) timezone: Option<String>,
-    /// Limit what an instance may use, as the manifest's `limits` do: `memory=64MiB`, `time=5s`, `concurrency=32`.
+    /// Set a limit of the component, as `limits` in a manifest does: `memory=64MiB`, `time=5s`, `concurrency=32`.
     #[arg(long, value_name = "LIMIT=VALUE")]
     pub(crate) limit: Vec<String>,
 }
@@ -183,16 +184,16 @@ pub(crate) struct Serve {
     pub(crate) listen: Listen,
     #[command(flatten)]
     pub(crate) grants: Grants,
-    /// Keep so many instances ready, each for one request.
+    /// Keep SIZE instances ready, each for one request.
     #[arg(long, value_name = "SIZE", conflicts_with = "reuse", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) warm: Option<u32>,
-    /// Let an instance serve so many requests, one after the other or, with WASI 0.3, at once. State survives in it.
+    /// Reuse an instance for up to REQUESTS requests, which share its state: one at a time, or concurrently with WASI 0.3.
     #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) reuse: Option<u32>,
 }
 
 impl Serve {
-    /// How instances are made and kept.
+    /// The instance policy that `--warm` and `--reuse` select.
     pub(crate) fn instances(&self) -> Instances {
         let mode = match (self.warm, self.reuse) {
             (Some(_), _) => InstancesMode::Warm,
@@ -216,15 +217,15 @@ pub(crate) struct Run {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PlanFormat {
-    /// A tree for people.
+    /// A tree, for people.
     Text,
-    /// Everything, for programs.
+    /// The whole plan, for programs.
     Json,
     /// A Mermaid flowchart.
     Mermaid,
-    /// Graphviz's dot.
+    /// A graph in the dot language of Graphviz.
     Dot,
-    /// A picture.
+    /// An SVG picture.
     Svg,
 }
 
@@ -233,7 +234,7 @@ pub(crate) struct Plan {
     /// The manifest, or its folder.
     #[arg(default_value = ".")]
     pub(crate) path: PathBuf,
-    /// How it is shown.
+    /// Output format.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: PlanFormat,
 }
@@ -250,7 +251,7 @@ pub(crate) enum Format {
 pub(crate) struct Inspect {
     /// The component.
     pub(crate) component: PathBuf,
-    /// How it is shown.
+    /// Output format.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
 }
@@ -260,21 +261,21 @@ pub(crate) struct Compose {
     /// The manifest, or its folder.
     #[arg(default_value = ".")]
     pub(crate) path: PathBuf,
-    /// Where the component goes; `-` is standard output.
+    /// Output file; `-` is standard output.
     #[arg(long, short)]
     pub(crate) output: PathBuf,
-    /// The unit's entry component; needed when the workload has several.
+    /// Entry component of the unit; required if the workload has several units.
     #[arg(long)]
     pub(crate) unit: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cache {
-    /// Print the folder.
+    /// Print the folder of the cache.
     Path,
-    /// Print how many bytes it has.
+    /// Print the size of the cache in bytes.
     Size,
-    /// Delete everything in it.
+    /// Delete all entries.
     Clear,
 }
 
@@ -286,7 +287,7 @@ pub(crate) fn parse() -> Cli {
     Cli::parse()
 }
 
-/// The command line's own description, for completions.
+/// The description of the command line, for completions.
 pub(crate) fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }

@@ -1,4 +1,4 @@
-//! One file for each verb.
+//! The commands, one file for each.
 
 mod cache;
 mod compose;
@@ -12,29 +12,30 @@ mod up;
 use std::process::ExitCode;
 
 use crate::args::{Cli, Command, command};
-use crate::error::{Failure, HOST};
+use crate::error::{CliError, Report};
 use crate::{logging, output};
 
+/// Runs the command, prints its error if it fails, and returns the exit code of the program.
 pub(crate) fn run(cli: &Cli) -> ExitCode {
-    let code = verb(cli).unwrap_or_else(|failure| failure.print());
+    let code = dispatch(cli).unwrap_or_else(|error| error.print());
     logging::flush();
     code
 }
 
-fn verb(cli: &Cli) -> Result<ExitCode, Failure> {
+fn dispatch(cli: &Cli) -> Result<ExitCode, CliError> {
     logging::start(&cli.engine)?;
     match &cli.command {
         Command::Up(args) => block_on(up::up(&cli.engine, args)),
         Command::Serve(args) => block_on(serve::serve(&cli.engine, args)),
         Command::Run(args) => block_on(run::run(&cli.engine, args)),
-        Command::Plan(args) => plan::plan(&cli.engine, args),
-        Command::Inspect(args) => inspect::inspect(&cli.engine, args),
-        Command::Compose(args) => compose::compose(&cli.engine, args),
+        Command::Plan(args) => block_on(plan::plan(&cli.engine, args)),
+        Command::Inspect(args) => block_on(inspect::inspect(&cli.engine, args)),
+        Command::Compose(args) => block_on(compose::compose(&cli.engine, args)),
         Command::Schema => {
             output::json(&wharf::workload::manifest::schema());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Cache { what } => cache::cache(&cli.engine, what),
+        Command::Cache { command } => cache::cache(&cli.engine, command),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut command(), "wharf", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -42,11 +43,11 @@ fn verb(cli: &Cli) -> Result<ExitCode, Failure> {
     }
 }
 
-fn block_on(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+fn block_on(command: impl Future<Output = Result<ExitCode, CliError>>) -> Result<ExitCode, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(HOST, error))?;
-    let done = runtime.block_on(work);
-    // A component that still computes is not waited for.
+    let runtime = runtime.map_err(|error| CliError::Host(Report::error(error)))?;
+    let code = runtime.block_on(command);
+    // The exit does not wait for a component that still computes.
     runtime.shutdown_background();
-    done
+    code
 }

@@ -1,150 +1,151 @@
-//! What a person sees when something went wrong: what, where, what to do; and the exit code.
+//! The errors that end a command, and the exit code of each.
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | it went well |
-//! | 1 | the component said that it failed, or gave this number itself (`wharf run`) |
+//! | 0 | success |
+//! | 1 | the component reports failure; with `wharf run`, the exit code is the component's own |
 //! | 2 | the command line is wrong |
-//! | 3 | the manifest is wrong |
-//! | 4 | the workload cannot be resolved, or a component cannot be loaded |
-//! | 5 | the component trapped |
-//! | 6 | the host could not do it: an address in use, a folder that cannot be written |
+//! | 3 | a manifest or the host configuration cannot be read or does not parse |
+//! | 4 | the workload does not resolve, or a component does not load |
+//! | 5 | the component trapped or reached a limit |
+//! | 6 | the host failed: an address is in use, a folder is not writable |
 
-use std::fmt::Write as _;
+mod report;
+
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anstyle::{AnsiColor, Style};
 use wharf::StartError;
-use wharf::load::LoadError;
-use wharf::workload::manifest::{ManifestProblem, Origins};
-use wharf::workload::{Problem, Severity};
+use wharf::prepare::load::LoadError;
+use wharf::workload::Problem;
+use wharf::workload::manifest::{ManifestProblem, Spans};
 
 use crate::logging;
+pub(crate) use report::Report;
+use report::{Diagnostic, message};
 
-pub(crate) const MANIFEST: u8 = 3;
-pub(crate) const UNRESOLVED: u8 = 4;
-pub(crate) const TRAPPED: u8 = 5;
-pub(crate) const HOST: u8 = 6;
-
-const ERROR: Style = AnsiColor::Red.on_default().bold();
-const WARNING: Style = AnsiColor::Yellow.on_default().bold();
-const HINT: Style = AnsiColor::Cyan.on_default();
-const PLACE: Style = Style::new().dimmed();
-
-/// An error that ends the program.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) code: u8,
-    /// What is printed, already in full.
-    pub(crate) text: String,
+/// An error that ends the command. The variant determines the exit code; the report prints each error with its sources.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The command line is wrong.
+    #[error("{0}")]
+    Usage(Report),
+    /// A manifest or the host configuration cannot be read or does not parse.
+    #[error("{0}")]
+    Manifest(Report),
+    /// The workload does not resolve, or a component does not load, link or compile.
+    #[error("{0}")]
+    Workload(Report),
+    /// The component trapped or reached a limit.
+    #[error("{0}")]
+    Call(Report),
+    /// The host lacks a resource, such as a free address or a writable folder.
+    #[error("{0}")]
+    Host(Report),
+    /// Several workloads failed. The first error determines the exit code.
+    #[error("{first}{}", Concatenated(rest))]
+    Several {
+        /// The first error.
+        first: Box<CliError>,
+        /// The others, in the order of their manifests.
+        rest: Vec<CliError>,
+    },
 }
 
-impl Failure {
-    pub(crate) fn new(code: u8, message: impl std::fmt::Display) -> Self {
-        Self { code, text: one(Severity::Error, None, &message.to_string(), &[], None) }
+/// Prints the reports of several errors, one after the other.
+struct Concatenated<'a>(&'a [CliError]);
+
+impl fmt::Display for Concatenated<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|error| write!(f, "{error}"))
+    }
+}
+
+impl CliError {
+    /// Combines errors into one. `None` if there are none.
+    pub(crate) fn several(errors: Vec<Self>) -> Option<Self> {
+        let mut errors = errors.into_iter();
+        let first = errors.next()?;
+        let rest: Vec<Self> = errors.collect();
+        Some(if rest.is_empty() { first } else { Self::Several { first: Box::new(first), rest } })
     }
 
-    pub(crate) fn with_hint(code: u8, message: impl std::fmt::Display, hint: &str) -> Self {
-        Self { code, text: one(Severity::Error, None, &message.to_string(), &[], Some(hint)) }
+    /// The exit code of the program, from the table at the top of this file.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Manifest(_) => 3,
+            Self::Workload(_) => 4,
+            Self::Call(_) => 5,
+            Self::Host(_) => 6,
+            Self::Several { first, .. } => first.exit_code(),
+        }
     }
 
-    /// Several failures as one, with the code of the first.
-    pub(crate) fn all(failures: Vec<Self>) -> Self {
-        let code = failures.first().map_or(HOST, |failure| failure.code);
-        Self { code, text: failures.into_iter().map(|failure| failure.text).collect() }
-    }
-
+    /// Prints the error to standard error and returns its exit code.
     pub(crate) fn print(&self) -> ExitCode {
-        logging::print(&self.text);
-        ExitCode::from(self.code)
+        logging::print(&self.to_string());
+        ExitCode::from(self.exit_code())
     }
 }
 
-/// Where a workload was declared, for the places of its problems.
+/// The manifest that declares a workload, with the position of each of its keys.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Declared {
+    /// The manifest. `None` for a workload that the command line declares.
     pub(crate) file: Option<PathBuf>,
-    pub(crate) origins: Origins,
+    pub(crate) spans: Spans,
 }
 
 impl Declared {
+    /// The place of a key, as `file:line:column`.
     fn place(&self, path: &str) -> Option<String> {
         let file = self.file.as_ref()?;
-        let at = self.origins.find(path).map_or_else(String::new, |at| format!(":{at}"));
+        let at = self.spans.find(path).map_or_else(String::new, |at| format!(":{at}"));
         Some(format!("{}{at}", file.display()))
     }
 }
 
-pub(crate) fn manifest(file: &Path, problems: &[ManifestProblem], omitted: usize) -> Failure {
-    let mut text = String::new();
-    for problem in problems {
+/// The problems of a manifest that does not parse. `omitted` counts the problems that the parser leaves out.
+pub(crate) fn manifest(file: &Path, problems: &[ManifestProblem], omitted: usize) -> CliError {
+    let diagnostics = problems.iter().map(|problem| {
         let place = format!("{}:{}", file.display(), problem.at);
-        text += &one(Severity::Error, Some(&place), &problem.message, &[], problem.hint.as_deref());
-    }
-    if omitted > 0 {
-        writeln!(text, "{PLACE}and {omitted} more, which are not listed{PLACE:#}").ok();
-    }
-    Failure { code: MANIFEST, text: text + &count(problems.len() + omitted, 0) }
+        Diagnostic::error(problem.message.as_str()).at(Some(place)).with_hint(problem.hint.as_deref())
+    });
+    CliError::Manifest(Report { diagnostics: diagnostics.collect(), omitted })
 }
 
-/// All that stands in the way of a workload, warnings among it.
-pub(crate) fn problems(declared: &Declared, unloaded: &[LoadError], problems: &[Problem]) -> String {
-    let mut text = String::new();
-    for error in unloaded {
-        let place = declared.place(&error.place());
-        text += &one(Severity::Error, place.as_deref(), &error.to_string(), &[], Some(error.hint()));
-    }
-    for problem in problems {
-        let place = declared.place(&problem.place());
-        let (message, hint) = (problem.to_string(), problem.hint());
-        text += &one(problem.severity(), place.as_deref(), &message, &problem.notes(), Some(&hint));
-    }
-    let errors = problems.iter().filter(|p| p.severity() == Severity::Error).count();
-    text + &count(unloaded.len() + errors, problems.len() - errors)
+/// All problems of a workload, warnings included.
+pub(crate) fn problems(declared: &Declared, unloaded: &[LoadError], problems: &[Problem]) -> Report {
+    let unloaded = unloaded.iter().map(|error| {
+        Diagnostic::error(message(error)).at(declared.place(&error.place())).with_hint(Some(&error.hint()))
+    });
+    let problems = problems.iter().map(|problem| Diagnostic {
+        severity: problem.severity(),
+        place: declared.place(&problem.place()),
+        error: problem.to_string().into(),
+        notes: problem.notes(),
+        hint: Some(problem.hint()).filter(|hint| !hint.is_empty()),
+    });
+    Report { diagnostics: unloaded.chain(problems).collect(), omitted: 0 }
 }
 
-pub(crate) fn start(declared: &Declared, error: &StartError) -> Failure {
-    match error {
-        StartError::Unresolved { unloaded, problems: found } => {
-            Failure { code: UNRESOLVED, text: problems(declared, unloaded, found) }
-        }
-        StartError::Fuse(_) | StartError::Compile(_) | StartError::Link(_) | StartError::Plugin { .. } => {
-            let place = declared.file.as_ref().map(|file| file.display().to_string());
-            let text = one(Severity::Error, place.as_deref(), &error.to_string(), &[], None);
-            Failure { code: UNRESOLVED, text }
-        }
-        StartError::Volume(volume) => {
-            let place = declared.place(&format!("volumes.{}", volume.volume));
-            let hint = "make the folder, or correct the volume's `host`";
-            Failure { code: HOST, text: one(Severity::Error, place.as_deref(), &error.to_string(), &[], Some(hint)) }
-        }
-        _ => Failure::new(HOST, error),
+/// Why a workload did not start.
+pub(crate) fn start(declared: &Declared, error: StartError) -> CliError {
+    if let StartError::Invalid { unloaded, problems: found } = error {
+        return CliError::Workload(problems(declared, &unloaded, &found));
     }
-}
-
-/// One problem: place, severity, message; then notes and a hint, each on a line of its own.
-fn one(severity: Severity, place: Option<&str>, message: &str, notes: &[String], hint: Option<&str>) -> String {
-    let (style, word) = match severity {
-        Severity::Error => (ERROR, "error"),
-        Severity::Warning => (WARNING, "warning"),
+    let file = || declared.file.as_ref().map(|file| file.display().to_string());
+    let place = error.place().map_or_else(file, |place| declared.place(&place));
+    let hint = error.hint();
+    let wrap = match &error {
+        // WASI opens the volumes, which are folders of this machine.
+        StartError::Plugin(refused) if refused.plugin == wharf::wasi::NAME => CliError::Host,
+        StartError::Fuse(_) | StartError::Compile(_) | StartError::Link(_) | StartError::Plugin(_) => {
+            CliError::Workload
+        }
+        _ => CliError::Host,
     };
-    let mut text = String::new();
-    if let Some(place) = place {
-        write!(text, "{PLACE}{place}:{PLACE:#} ").ok();
-    }
-    writeln!(text, "{style}{word}:{style:#} {message}").ok();
-    for note in notes {
-        writeln!(text, "  {PLACE}note:{PLACE:#} {note}").ok();
-    }
-    if let Some(hint) = hint {
-        writeln!(text, "  {HINT}hint:{HINT:#} {hint}").ok();
-    }
-    text
-}
-
-fn count(errors: usize, warnings: usize) -> String {
-    let some = |n: usize, what: &str| (n > 0).then(|| format!("{n} {what}{}", if n == 1 { "" } else { "s" }));
-    let parts: Vec<_> = [some(errors, "error"), some(warnings, "warning")].into_iter().flatten().collect();
-    if errors + warnings > 1 { format!("{}\n", parts.join(", ")) } else { String::new() }
+    wrap(Diagnostic::error(error).at(place).with_hint(hint.as_deref()).into())
 }

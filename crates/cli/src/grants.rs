@@ -1,4 +1,4 @@
-//! Grants given on the command line → a workload of one component.
+//! The workload of a component that the command line names: its flags become grants and limits.
 
 use std::path::{Path, PathBuf};
 
@@ -6,27 +6,27 @@ use wharf::workload::manifest::{Access, Component, HostRule, Mount, Volume};
 use wharf::workload::{Name, Workload};
 
 use crate::args::Grants;
-use crate::error::Failure;
+use crate::error::{CliError, Report};
 
 /// A workload of one component, named after its file.
-pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<Workload, Failure> {
+pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<Workload, CliError> {
     let name = name(path);
     let mut workload = Workload::new(name.clone());
     let mut component = Component::from_path(path);
     if grants.inherit_env {
-        // What is not UTF-8 a component could not read.
+        // WASI strings are UTF-8, so variables that are not cannot be passed.
         component.env = std::env::vars_os()
             .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
             .collect();
     }
     component.env.extend(pairs("--env", &grants.env)?);
     component.config.extend(pairs("--config", &grants.config)?);
-    // As a shell would call it.
+    // The first argument is the file's name, as under a shell.
     component.program = path.file_name().map(|file| file.to_string_lossy().into_owned());
     component.args = args.to_vec();
     for host in &grants.allow {
-        let bad = |error| Failure::new(2, format!("--allow {host}: {error}"));
-        component.hosts.push(host.parse().map_err(bad)?);
+        let invalid = |error| CliError::Usage(Report::with_context(error, format!("invalid `--allow {host}`")));
+        component.hosts.push(host.parse().map_err(invalid)?);
     }
     if grants.inherit_network {
         component.hosts.push(HostRule::ANY);
@@ -38,41 +38,42 @@ pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<
         component.volumes.push(Mount { volume, guest, access });
     }
     if let Some(zone) = &grants.timezone {
-        component.timezone = zone.parse().map_err(|error| Failure::new(2, format!("--timezone: {error}")))?;
+        let invalid = |error| CliError::Usage(Report::with_context(error, format!("invalid `--timezone {zone}`")));
+        component.timezone = zone.parse().map_err(invalid)?;
     }
     for (key, value) in pairs("--limit", &grants.limit)? {
-        let bad = |error| Failure::new(2, format!("--limit {key}={value}: {error}"));
-        component.limits.set(&key, &value).map_err(bad)?;
+        let invalid = |error| CliError::Usage(Report::with_context(error, format!("invalid `--limit {key}={value}`")));
+        component.limits.set(&key, &value).map_err(invalid)?;
     }
     Ok(workload.with_component(name, component))
 }
 
-/// A component's name from its file's: `My_tool-2.wasm` is `my-tool2`.
+/// The component name for a file: `my-tool2` for `My_tool-2.wasm`.
 fn name(path: &Path) -> Name {
     Name::nearest(&path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default())
 }
 
-fn pairs(flag: &str, pairs: &[String]) -> Result<Vec<(String, String)>, Failure> {
+fn pairs(flag: &str, pairs: &[String]) -> Result<Vec<(String, String)>, CliError> {
     let split = |pair: &String| match pair.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(Failure::with_hint(2, format!("{flag} {pair}"), "it is written KEY=VALUE")),
+        _ => Err(CliError::Usage(Report::with_hint(format!("invalid `{flag} {pair}`"), "write it as KEY=VALUE"))),
     };
     pairs.iter().map(split).collect()
 }
 
-fn folder(text: &str) -> Result<(PathBuf, String, Access), Failure> {
+/// The folder of the host, the path that the guest sees, and the access of a `--dir` flag.
+fn folder(text: &str) -> Result<(PathBuf, String, Access), CliError> {
     let parts: Vec<&str> = text.split("::").collect();
     let (host, guest, access) = match parts.as_slice() {
-        [host] => (host, host, Access::ReadWrite),
-        [host, "ro"] => (host, host, Access::Read),
-        [host, guest] => (host, guest, Access::ReadWrite),
-        [host, guest, "ro"] => (host, guest, Access::Read),
-        _ => {
-            return Err(Failure::with_hint(2, format!("--dir {text}"), "it is written HOST::GUEST or HOST::GUEST::ro"));
-        }
+        [host] => (*host, *host, Access::ReadWrite),
+        [host, "ro"] => (*host, *host, Access::Read),
+        [host, guest] => (*host, *guest, Access::ReadWrite),
+        [host, guest, "ro"] => (*host, *guest, Access::Read),
+        _ => ("", "", Access::Read),
     };
     if host.is_empty() || guest.is_empty() {
-        return Err(Failure::with_hint(2, format!("--dir {text}"), "it is written HOST::GUEST or HOST::GUEST::ro"));
+        let hint = "write it as HOST::GUEST or HOST::GUEST::ro";
+        return Err(CliError::Usage(Report::with_hint(format!("invalid `--dir {text}`"), hint)));
     }
-    Ok((PathBuf::from(*host), (*guest).to_owned(), access))
+    Ok((PathBuf::from(host), guest.to_owned(), access))
 }

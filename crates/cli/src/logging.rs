@@ -1,4 +1,4 @@
-//! The log and the program's messages, on standard error.
+//! The log and the program's messages. Both go to standard error through one queue, so that they keep their order.
 
 mod writer;
 
@@ -12,37 +12,41 @@ use tracing_subscriber::fmt::MakeWriter;
 use wharf::guest_log;
 
 use crate::args::EngineArgs;
-use crate::error::{Failure, HOST};
+use crate::error::{CliError, Report};
 use writer::{LogWriter, Origin};
 
 static WRITER: OnceLock<LogWriter> = OnceLock::new();
 
-/// How long a program that ends waits for a reader who stalls.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the exit waits for a reader of standard error that stalls.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(crate) fn start(args: &EngineArgs) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&args.log)
-        .map_err(|error| Failure::with_hint(2, error, "a filter is such as `debug` or `wharf=debug,info`"))?;
+/// Starts the log by the command line's settings.
+pub(crate) fn start(args: &EngineArgs) -> Result<(), CliError> {
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| {
+        CliError::Usage(Report::with_hint(error, "write the log filter as `debug` or `wharf=debug,info`"))
+    })?;
     let dropped = if args.log_json { dropped_json } else { dropped_text };
-    let writer = LogWriter::start(anstream::stderr(), dropped).map_err(|error| Failure::new(HOST, error))?;
+    let writer = LogWriter::start(anstream::stderr(), dropped).map_err(|error| CliError::Host(Report::error(error)))?;
     let writer = WRITER.get_or_init(|| writer).clone();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Writers(writer));
-    // A second log cannot be: this runs once.
+    // The only error is that a log exists already; the program starts one.
     if args.log_json { log.json().with_ansi(false).try_init() } else { log.with_target(false).try_init() }.ok();
     Ok(())
 }
 
 fn dropped_text(host: u64, guests: u64) -> String {
-    format!("… {guests} log lines of components and {host} of the host dropped: standard error is read too slowly\n")
+    format!(
+        "… dropped {guests} log lines of components and {host} of the host: the reader of standard error is too slow\n"
+    )
 }
 
 fn dropped_json(host: u64, guests: u64) -> String {
-    let message = "log lines dropped: standard error is read too slowly";
+    let message = "dropped log lines: the reader of standard error is too slow";
     let fields = serde_json::json!({ "message": message, "host": host, "guests": guests });
     format!("{}\n", serde_json::json!({ "level": "WARN", "fields": fields, "target": "wharf" }))
 }
 
-/// Writes a message of the program to standard error, in its order among the lines of the log.
+/// Writes a message of the program to standard error, after the log lines that precede it.
 pub(crate) fn print(text: &str) {
     match WRITER.get() {
         Some(writer) => writer.push(Origin::Host, text.as_bytes()),
@@ -50,16 +54,16 @@ pub(crate) fn print(text: &str) {
     }
 }
 
-/// Waits until everything is written, but not for ever.
+/// Waits until everything is written, at most for [`FLUSH_TIMEOUT`].
 pub(crate) fn flush() {
     if let Some(writer) = WRITER.get() {
-        writer.flush(GOODBYE);
+        writer.flush(FLUSH_TIMEOUT);
     }
 }
 
 struct Writers(LogWriter);
 
-/// What writes one event.
+/// Writes one event.
 struct EventWriter<'a>(&'a LogWriter, Origin);
 
 impl<'a> MakeWriter<'a> for Writers {
@@ -76,7 +80,7 @@ impl<'a> MakeWriter<'a> for Writers {
 }
 
 impl io::Write for EventWriter<'_> {
-    /// The subscriber writes an event whole.
+    /// The subscriber passes each event in one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(self.1, line);
         Ok(line.len())

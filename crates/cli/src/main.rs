@@ -11,7 +11,7 @@ mod output;
 
 use std::process::ExitCode;
 
-/// A request makes and drops a few dozen small things; docs/performance.md has what this allocator saves of it.
+/// Each request allocates and frees a few dozen small objects; docs/performance.md quotes what this allocator saves.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

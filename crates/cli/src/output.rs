@@ -1,4 +1,4 @@
-//! What is printed: colours only where a terminal shows them, JSON for programs, progress for what takes long.
+//! Output for people and programs: colours where a terminal shows them, JSON, and a progress spinner.
 
 use std::time::Duration;
 
@@ -12,34 +12,34 @@ pub(crate) const NAME: Style = AnsiColor::Cyan.on_default();
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 
-/// How long something may take before its progress is shown.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long an operation takes before the spinner appears.
+const SPINNER_DELAY: Duration = Duration::from_millis(500);
 
 /// Prints a value as JSON.
 pub(crate) fn json(value: &impl Serialize) {
-    // Maps with text for keys cannot fail to be written.
+    // Serialisation fails only for maps whose keys are not strings, and the program prints none.
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     anstream::println!("{text}");
 }
 
-/// Awaits something, and shows that it is at work when it takes more than half a second.
-pub(crate) async fn progress<T>(what: &'static str, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
-    if let Ok(done) = tokio::time::timeout(PATIENCE, work.as_mut()).await {
-        return done;
+/// Awaits an operation, and shows a spinner with the message after [`SPINNER_DELAY`].
+pub(crate) async fn progress<T>(message: &'static str, operation: impl Future<Output = T>) -> T {
+    let mut operation = std::pin::pin!(operation);
+    if let Ok(output) = tokio::time::timeout(SPINNER_DELAY, operation.as_mut()).await {
+        return output;
     }
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
         bar.set_style(style);
     }
-    bar.set_message(what);
+    bar.set_message(message);
     bar.enable_steady_tick(Duration::from_millis(100));
-    let done = work.await;
+    let output = operation.await;
     bar.finish_and_clear();
-    done
+    output
 }
 
-/// A number of bytes for people.
+/// A number of bytes with a unit, such as `1.5 KiB`.
 pub(crate) fn bytes(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()
 }

@@ -1,4 +1,4 @@
-//! Guests that try to get at files beside their volumes.
+//! Guests that attempt to access files outside their volumes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -12,24 +12,23 @@ use std::path::{Path, PathBuf};
 use support::breakout::{GENERATIONS, assert_lines, attempts};
 use support::wharf;
 
-/// What may work, and what comes of it. A line that says "DID IT" and is not here is an escape, whatever the golden
-/// file says.
-const MAY: &[(&str, &[&str])] = &[
-    // To read what stands in a volume, by names and links that stay in it.
+/// The attempts that may succeed, by their outcome. Any other line with "DID IT" is an escape, whatever the golden file says.
+const ALLOWED: &[(&str, &[&str])] = &[
+    // Reading files in a volume, by names and links that stay in it.
     ("read \"inside\"", &["read:box/inside", "read:box/a/../inside", "read:box/good-link"]),
     ("read \"inner\"", &["read:box/a/inner"]),
     ("read \"hello\"", &["read:ro/hello.txt"]),
     ("listed [\"inner\"]", &["list:ro/dir", "list:box/a"]),
-    // To change what stands in a volume that may be changed.
+    // Changing files in a writable volume.
     ("wrote 6 bytes", &["write:box/inside"]),
     ("wrote through a stream", &["write:box/inside"]),
     ("made a link, and read through it \"broken\"", &["symlink-read:box/new:inside"]),
     ("renamed, and back: done", &["rename:box/x:box/z"]),
     ("linked, and read through it: Ok(\"x\")", &["link-nofollow:box/x:box/z"]),
-    // To move things between two volumes that both may be changed.
+    // Moving files between two writable volumes.
     ("linked, and read through it: Ok(\"x\")", &["link-nofollow:box/x:other/x"]),
     ("renamed, and back: done", &["rename:box/x:other/x", "rename:other/y:box/y"]),
-    // What is known of a link itself: how long its text is, and its text unless that is an absolute path of the host's.
+    // Reading a link itself: the length of its target, and the target unless it is an absolute path of the host.
     ("size OF ITS TEXT", &["stat-nofollow:box/abs-file"]),
     ("size 4", &["stat-nofollow:box/abs"]),
     ("size 9", &["stat-nofollow:box/out"]),
@@ -42,9 +41,9 @@ const MAY: &[(&str, &[&str])] = &[
     ("it leads to \"../made-through-dangling\"", &["readlink:box/dangling"]),
     ("set times", &["set-times-nofollow:box/out"]),
     ("hashed", &["hash-nofollow:box/out"]),
-    // A second name of a link, which leads nowhere more than the first.
+    // A second name for a link grants no more than the first.
     ("linked, and read through it: Err(\"loop\")", &["link-nofollow:box/out:box/stolen"]),
-    // A link that leads out may be made as long as it is relative; it may not be followed.
+    // Creating a relative link that leads out of the volume is allowed; following it is not.
     (
         "made a link",
         &[
@@ -56,30 +55,30 @@ const MAY: &[(&str, &[&str])] = &[
             "symlink:box/new:../../../../../../../../etc/passwd",
         ],
     ),
-    // A folder that was opened to read is no less one of a volume that may be changed. WASI has no other check.
+    // A folder that was opened to read still belongs to a writable volume, and WASI has no further check.
     ("create in a folder that was opened to read", &["reading-create:box/a"]),
     ("mkdir in a folder that was opened to read", &["reading-mkdir:box/a"]),
     ("unlink in a folder that was opened to read", &["reading-unlink:box/a"]),
-    // To open is not to change: `open-mutate:ro/dir` opens as well, and then is refused the change.
+    // Opening changes nothing: `open-mutate:ro/dir` opens too, and its change is then refused.
     ("reopen in a folder that was opened to read", &["reading-reopen:box/a", "reading-reopen:ro/dir"]),
-    // These change nothing of a file.
+    // These do not change a file.
     ("synchronized", &["fd-sync:ro/hello.txt"]),
     ("synchronized data", &["fd-sync-data:ro/hello.txt"]),
     ("advised", &["fd-advise:ro/hello.txt"]),
-    // No flag says that what is read-only may be changed.
+    // The flags of a read-only volume never include a right to change it.
     ("has DescriptorFlags(READ | MUTATE_DIRECTORY)", &["flags-volume:box/"]),
     ("has DescriptorFlags(READ)", &["flags-volume:ro/"]),
     ("opened to read, has DescriptorFlags(READ)", &["flags:box/a", "flags:ro/dir", "flags:ro/hello.txt"]),
     ("opened to change it, has DescriptorFlags(READ)", &["flags-mutate:box/a", "flags-mutate:ro/dir"]),
 ];
 
-/// What a guest is let loose on: volumes `box`, `ro` and `other`, and around them what is none of its business.
+/// Creates the volumes `box`, `ro` and `other`, and files around them that the guest must not reach.
 fn prepare(folder: &Path) {
     for name in ["box/a", "other/a", "ro/dir", "outside"] {
         std::fs::create_dir_all(folder.join(name)).unwrap();
     }
     let files = [
-        // Whoever reads one of these through a hole prints what the test looks for.
+        // A guest that reads one of these prints the text that the test looks for.
         ("secret", "the secret"),
         ("outside/secret", "the secret"),
         ("box/inside", "inside"),
@@ -102,7 +101,7 @@ fn prepare(folder: &Path) {
         (".", "box/loop"),
         ("loop/../..", "box/chain"),
         ("/proc/self/root", "box/proc-root"),
-        // To create a file through it is to create one outside.
+        // Creating a file through this link would create it outside the volume.
         ("../made-through-dangling", "box/dangling"),
         ("../box/inside", "ro/link-to-box"),
     ];
@@ -111,7 +110,7 @@ fn prepare(folder: &Path) {
     }
 }
 
-/// All that there is to know of a file, a folder or a link.
+/// Describes a file, a folder or a link in full: content, mode, owner, link count and modification time.
 fn about(path: &Path, metadata: &Metadata) -> String {
     let what = if metadata.is_symlink() {
         std::fs::read_link(path).unwrap().display().to_string()
@@ -120,20 +119,21 @@ fn about(path: &Path, metadata: &Metadata) -> String {
     } else if metadata.is_file() {
         format!("{:?}", std::fs::read(path).unwrap())
     } else {
-        "neither of the three".to_owned()
+        "another kind of file".to_owned()
     };
     let (mode, owner, links) = (metadata.mode(), (metadata.uid(), metadata.gid()), metadata.nlink());
     format!("{mode:o} {owner:?} links {links} changed {}.{}: {what}", metadata.mtime(), metadata.mtime_nsec())
 }
 
-/// Everything in a folder but for what is in `box` and `other`, and what attempts name by absolute paths.
-fn everything_else(folder: &Path) -> BTreeMap<PathBuf, String> {
+/// Describes everything outside the writable volumes: the folder without the contents of `box` and `other`, and the absolute
+/// paths that attempts name.
+fn outside(folder: &Path) -> BTreeMap<PathBuf, String> {
     let absolute = ["/etc/passwd", "/tmp/x", "/tmp/new", "/tmp/made-outside"];
     let mut open: Vec<_> = absolute.iter().map(PathBuf::from).chain([folder.to_owned()]).collect();
     let mut found = BTreeMap::new();
     while let Some(path) = open.pop() {
         let Ok(metadata) = path.symlink_metadata() else { continue };
-        // What stands in these two is the guest's to change, and with it their times and links.
+        // The guest may change the contents of these two, and thereby their times and link counts.
         if path == folder.join("box") || path == folder.join("other") {
             found.insert(path, String::new());
             continue;
@@ -146,7 +146,7 @@ fn everything_else(folder: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// Lets a guest loose on a new folder, with all its attempts on files.
+/// Runs all attempts of a guest on files, in a new folder. Returns the lines that it prints.
 fn on_files(generation: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().canonicalize().unwrap();
@@ -154,9 +154,9 @@ fn on_files(generation: &str) -> Vec<String> {
     let volume = |name: &str, how: &str| format!("{}::/{name}{how}", folder.join(name).display());
     let volumes = [volume("box", ""), volume("ro", "::ro"), volume("other", "")];
     let grants: Vec<_> = volumes.iter().flat_map(|volume| ["--dir", volume]).collect();
-    let before = everything_else(&folder);
+    let before = outside(&folder);
     let lines = attempts(wharf(), generation, &grants, &[]);
-    assert_eq!(everything_else(&folder), before, "{generation} changed what is not its own");
+    assert_eq!(outside(&folder), before, "{generation} changed files outside its volumes");
     for volume in ["box", "other"] {
         for name in ["stolen", "up", "dir", "hello.txt", "secret", "passwd"] {
             let path = folder.join(volume).join(name);
@@ -164,7 +164,7 @@ fn on_files(generation: &str) -> Vec<String> {
             assert!(!path.exists() || is_link, "{generation} made {volume}/{name}");
         }
     }
-    // The folder's name is another each time.
+    // The length of the temporary folder's path differs between runs.
     let size = format!("size {}", folder.join("secret").to_str().unwrap().len());
     lines
         .iter()
@@ -173,21 +173,28 @@ fn on_files(generation: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_file_outside_of_the_volumes_is_read_or_changed() {
+fn guests_neither_read_nor_change_files_outside_their_volumes() {
     for generation in GENERATIONS {
         let lines = on_files(generation);
-        let may: BTreeSet<String> = MAY
+        let allowed: BTreeSet<String> = ALLOWED
             .iter()
             .flat_map(|(outcome, all)| all.iter().map(move |it| format!("{it}\tDID IT: {outcome}")))
             .collect();
         for line in &lines {
             assert!(!line.contains("the secret"), "{generation}: {line}");
-            assert!(line.contains("\trefused: ") || may.contains(line), "{generation} must not: {line}");
-            assert!(!line.contains("no-such-attempt") && !line.contains("no volume"), "it was not tried: {line}");
+            assert!(line.contains("\trefused: ") || allowed.contains(line), "escape of {generation}: {line}");
+            assert!(
+                !line.contains("no-such-attempt") && !line.contains("no volume"),
+                "the guest did not make the attempt: {line}"
+            );
         }
-        // If the guest found nothing at all to do, what it was refused would say little.
-        let did = lines.iter().filter(|line| may.contains(*line)).count();
-        assert_eq!(did, may.len() - 1, "{generation} did all that it may (it writes in one of two ways)");
+        // The control: allowed attempts must succeed, otherwise refusals would prove nothing.
+        let succeeded = lines.iter().filter(|line| allowed.contains(*line)).count();
+        assert_eq!(
+            succeeded,
+            allowed.len() - 1,
+            "{generation}: all allowed attempts but one of the two ways to write succeed"
+        );
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/breakout/files-{generation}.txt"));
         let table = lines.join("\n") + "\n";
         if std::env::var_os("BLESS").is_some() {

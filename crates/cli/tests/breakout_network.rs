@@ -1,4 +1,4 @@
-//! Guests that try to get at what they were not given of the network, and at each other's listeners.
+//! Guests that attempt network access without a grant, and hosts that attempt to reach their listeners.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -15,7 +15,7 @@ use support::breakout::{GENERATIONS, assert_lines, attempts, breakout};
 use support::names::Names;
 use support::{PATIENCE, wharf};
 
-/// Sockets of the machine that are none of a guest's business: all on one port, but for one.
+/// Listening sockets of the machine that a guest must not reach without a grant. All but one are on the same port.
 struct Machine {
     tcp: Vec<(String, TcpListener)>,
     udp: Vec<(String, UdpSocket)>,
@@ -48,23 +48,23 @@ impl Machine {
         }
     }
 
-    /// Puts the real ports in a text.
+    /// Replaces the placeholders P and Q in a text with the real ports.
     fn ports(&self, text: &str) -> String {
         text.replace(":P", &format!(":{}", self.port)).replace(":Q", &format!(":{}", self.other))
     }
 
-    /// Who was called, and how often. On the loopback all that was sent has come by the time its sender has ended.
+    /// How often each socket was reached. On the loopback all data has arrived by the time its sender has ended.
     fn called(&self) -> BTreeMap<&str, usize> {
         let mut called = BTreeMap::new();
         for (name, socket) in &self.tcp {
-            while let Some(_connection) = unless_nothing(socket.accept()) {
+            while let Some(_connection) = unless_would_block(socket.accept()) {
                 *called.entry(&**name).or_default() += 1;
             }
         }
         for (name, socket) in &self.udp {
             let mut buffer = [0; 100];
-            while let Some(length) = unless_nothing(socket.recv(&mut buffer)) {
-                assert_eq!(&buffer[..length], b"broken", "it was no guest");
+            while let Some(length) = unless_would_block(socket.recv(&mut buffer)) {
+                assert_eq!(&buffer[..length], b"broken", "the sender is not a guest");
                 *called.entry(&**name).or_default() += 1;
             }
         }
@@ -72,9 +72,9 @@ impl Machine {
     }
 }
 
-fn unless_nothing<T>(result: std::io::Result<T>) -> Option<T> {
+fn unless_would_block<T>(result: std::io::Result<T>) -> Option<T> {
     match result {
-        Ok(something) => Some(something),
+        Ok(value) => Some(value),
         Err(error) if error.kind() == ErrorKind::WouldBlock => None,
         Err(error) => panic!("{error}"),
     }
@@ -83,7 +83,7 @@ fn unless_nothing<T>(result: std::io::Result<T>) -> Option<T> {
 const EVERYWHERE: [&str; 3] = ["127.0.0.1", "127.0.0.2", "[::1]"];
 const HOSTS: &str = "127.0.0.1 localhost\n::1 ip6-localhost\n";
 
-const NOBODY: &str = "refused: connection-refused (connect)";
+const REFUSED: &str = "refused: connection-refused (connect)";
 const INVALID: &str = "refused: invalid-argument (connect)";
 const DENIED: &str = "refused: access-denied";
 const NOT_LOOKED_UP: &str = "refused: access-denied (look-up)";
@@ -93,49 +93,49 @@ const NOT_CONNECTED_TO: &str = "refused: invalid-argument (send)";
 const LISTENS: &str = "DID IT: listens";
 const BOUND: &str = "DID IT: bound";
 
-/// Attempts, and what comes of each without a grant, with one of `127.0.0.1:P` and with one of `localhost:P`: in WASI
-/// 0.2, and after a bar in 0.3 where that differs. P is the port that all sockets of the machine are on but one, which
-/// is on Q.
+/// Attempts, and their outcomes without a grant, with a grant of `127.0.0.1:P`, and with a grant of `localhost:P`. An outcome
+/// that differs between WASI 0.2 and 0.3 has both, separated by a bar. P is the port of all sockets of the machine but one,
+/// which is on Q.
 const NETWORK: &[(&[&str], [&str; 3])] = &[
-    (&["tcp-connect=127.0.0.1:P"], [NOBODY, "DID IT: connected to 127.0.0.1:P", NOBODY]),
-    (&["tcp-connect=127.0.0.2:P", "tcp-connect=[::1]:P", "tcp-connect=127.0.0.1:Q"], [NOBODY, NOBODY, NOBODY]),
+    (&["tcp-connect=127.0.0.1:P"], [REFUSED, "DID IT: connected to 127.0.0.1:P", REFUSED]),
+    (&["tcp-connect=127.0.0.2:P", "tcp-connect=[::1]:P", "tcp-connect=127.0.0.1:Q"], [REFUSED, REFUSED, REFUSED]),
     (&["tcp-connect=[::ffff:127.0.0.1]:P", "tcp-connect=[::127.0.0.1]:P"], [INVALID, INVALID, INVALID]),
     (&["tcp-connect=0.0.0.0:P", "tcp-connect=[::]:P", "tcp-connect=127.0.0.1:0"], [INVALID, INVALID, INVALID]),
     (&["tcp-connect=255.255.255.255:P", "tcp-connect=224.0.0.1:P"], [INVALID, INVALID, INVALID]),
-    // An address for documentation, which nobody has (RFC 5737), and where clouds keep their secrets.
+    // An address reserved for documentation (RFC 5737), and the one where clouds serve credentials.
     (
         &["tcp-connect=192.0.2.1:P", "tcp-connect=169.254.169.254:80", "tcp-connect=[fe80::1]:P"],
         ["refused: access-denied (connect)", "refused: access-denied (connect)", "refused: access-denied (connect)"],
     ),
-    // A name that is granted, however it is written.
+    // Spellings of the granted name.
     (&["lookup=localhost", "lookup=LOCALHOST"], [DENIED, DENIED, "DID IT: [127.0.0.1]"]),
     (&["lookup=localhost.", "lookup=LocalHost."], [DENIED, DENIED, NO_SUCH_NAME]),
     (&["lookup=localhost.."], [DENIED, DENIED, DENIED]),
-    // A wide letter: names are written in ASCII first, which makes it the name that is granted.
+    // A full-width letter: the conversion to ASCII results in the granted name.
     (&["lookup=\u{ff4c}ocalhost"], [DENIED, DENIED, "DID IT: [127.0.0.1]"]),
-    // A Cyrillic letter, which makes it another name.
+    // A Cyrillic letter: a different name.
     (&["lookup=loc\u{430}lhost"], [DENIED, DENIED, DENIED]),
-    // Names that are not.
+    // Names without a grant.
     (&["lookup=sub.localhost", "lookup=example.invalid", "lookup=ip6-localhost"], [DENIED, DENIED, DENIED]),
     (&["lookup=local host", "lookup=localhost:80", "lookup=user@localhost", "lookup="], [DENIED, DENIED, DENIED]),
     (&["lookup=localhost%00", "lookup=localhost\n", "lookup=localhost/"], [DENIED, DENIED, DENIED]),
-    // Addresses that only a resolver takes for such.
+    // Numbers that only a resolver reads as addresses.
     (
         &["lookup=2130706433", "lookup=0177.0.0.1", "lookup=0x7f000001", "lookup=127.1", "lookup=0"],
         [DENIED, DENIED, DENIED],
     ),
     (&["lookup=[::1]"], [DENIED, DENIED, DENIED]),
-    // An address is looked up as itself, which tells nothing and allows nothing.
+    // The look-up of an address returns the address, reveals nothing and grants nothing.
     (&["lookup=127.0.0.1"], [DENIED, "DID IT: [127.0.0.1]", "DID IT: [127.0.0.1]"]),
     (&["lookup=127.0.0.2"], [DENIED, "DID IT: [127.0.0.2]", "DID IT: [127.0.0.2]"]),
     (&["lookup=::1"], [DENIED, "DID IT: [::1]", "DID IT: [::1]"]),
     (&["lookup=::ffff:127.0.0.1"], [DENIED, "DID IT: [::ffff:127.0.0.1]", "DID IT: [::ffff:127.0.0.1]"]),
-    // Names and what they lead to.
+    // Names and the addresses that they resolve to.
     (
         &["lookup-connect=localhost:P", "lookup-connect=LOCALHOST:P"],
         [NOT_LOOKED_UP, NOT_LOOKED_UP, "DID IT: connected to 127.0.0.1:P"],
     ),
-    (&["lookup-connect=localhost:Q"], [NOT_LOOKED_UP, NOT_LOOKED_UP, NOBODY]),
+    (&["lookup-connect=localhost:Q"], [NOT_LOOKED_UP, NOT_LOOKED_UP, REFUSED]),
     (&["lookup-connect=localhost.:P"], [NOT_LOOKED_UP, NOT_LOOKED_UP, "refused: name-unresolvable (look-up)"]),
     (&["lookup-connect=2130706433:P", "lookup-connect=0177.0.0.1:P"], [NOT_LOOKED_UP, NOT_LOOKED_UP, NOT_LOOKED_UP]),
     (&["lookup-connect=0x7f000001:P", "lookup-connect=127.1:P"], [NOT_LOOKED_UP, NOT_LOOKED_UP, NOT_LOOKED_UP]),
@@ -143,8 +143,8 @@ const NETWORK: &[(&[&str], [&str; 3])] = &[
         &["lookup-connect=127.0.0.1:P"],
         [NOT_LOOKED_UP, "DID IT: connected to 127.0.0.1:P", "DID IT: connected to 127.0.0.1:P"],
     ),
-    (&["lookup-connect=127.0.0.2:P", "lookup-connect=::1:P"], [NOT_LOOKED_UP, NOBODY, NOBODY]),
-    // Datagrams to the workload's loopback go to nobody, and nobody says so.
+    (&["lookup-connect=127.0.0.2:P", "lookup-connect=::1:P"], [NOT_LOOKED_UP, REFUSED, REFUSED]),
+    // Datagrams to an unused port of the workload's loopback are dropped silently.
     (&["udp-send=127.0.0.1:P", "udp-connect=127.0.0.1:P"], [SENT, SENT, SENT]),
     (
         &["udp-send=127.0.0.2:P", "udp-connect=127.0.0.2:P", "udp-send=[::1]:P", "udp-connect=[::1]:P"],
@@ -165,16 +165,16 @@ const NETWORK: &[(&[&str], [&str; 3])] = &[
         ["refused: access-denied (connect)", "refused: access-denied (connect)", "refused: access-denied (connect)"],
     ),
     (&["udp-connect-send=127.0.0.1:P,127.0.0.1:P"], [SENT, SENT, SENT]),
-    // A connected socket sends to nobody else.
+    // A connected socket sends to its peer only.
     (&["udp-connect-send=127.0.0.1:P,127.0.0.2:P"], [NOT_CONNECTED_TO, NOT_CONNECTED_TO, NOT_CONNECTED_TO]),
     (&["udp-connect-send=127.0.0.1:P,192.0.2.1:P"], [NOT_CONNECTED_TO, NOT_CONNECTED_TO, NOT_CONNECTED_TO]),
-    // On the workload's own loopback.
+    // Listening on the workload's own loopback.
     (&["tcp-listen=127.0.0.1:0", "tcp-listen=0.0.0.0:0", "tcp-listen=[::1]:0", "tcp-listen=[::]:0"], [LISTENS; 3]),
     (&["tcp-listen=127.0.0.1:80", "tcp-listen=127.0.0.1:P", "tcp-listen=0.0.0.0:P"], [LISTENS; 3]),
     (&["tcp-listen-unbound=ipv4", "tcp-listen-unbound=ipv6"], ["refused: invalid-state (listen) | DID IT: listens"; 3]),
     (&["udp-bind=127.0.0.1:0", "udp-bind=0.0.0.0:0", "udp-bind=[::1]:0", "udp-bind=[::]:0"], [BOUND; 3]),
     (&["udp-bind=127.0.0.1:53", "udp-bind=127.0.0.1:P", "udp-bind=0.0.0.0:P"], [BOUND; 3]),
-    // Elsewhere. A socket that may connect may be bound to a free port first, and this machine has no such address.
+    // Listening elsewhere. A socket with a grant to connect may bind to a free port first; this machine lacks the address.
     (&["tcp-listen=[::ffff:127.0.0.1]:0", "udp-bind=[::ffff:127.0.0.1]:0"], ["refused: invalid-argument (bind)"; 3]),
     (&["tcp-listen=192.0.2.1:80", "udp-bind=192.0.2.1:80"], ["refused: access-denied (bind)"; 3]),
     (
@@ -187,13 +187,13 @@ const NETWORK: &[(&[&str], [&str; 3])] = &[
     ),
 ];
 
-/// What is before the bar or after it, or everything where there is none.
+/// The outcome of a WASI version: the part before the bar for 0.2, after it for 0.3, or everything if there is no bar.
 fn of_generation(outcomes: &str, generation: usize) -> &str {
     outcomes.split(" | ").cycle().nth(generation).unwrap()
 }
 
-/// Has both guests try all of it under a grant, and compares with that column of the table.
-fn network(column: usize, grants: &[&str], may_call: &[(&str, usize)]) {
+/// Runs all attempts of both guests with these grants, and compares the outcomes with this column of the table.
+fn network(column: usize, grants: &[&str], reachable: &[(&str, usize)]) {
     let names = Names::new(HOSTS);
     for (generation, guest) in GENERATIONS.iter().enumerate() {
         let machine = Machine::new(&EVERYWHERE);
@@ -204,7 +204,7 @@ fn network(column: usize, grants: &[&str], may_call: &[(&str, usize)]) {
         for (attempts, outcomes) in NETWORK {
             let outcome = of_generation(outcomes[column], generation);
             tried.extend(attempts.iter().map(|attempt| machine.ports(attempt)));
-            // A line break within an attempt makes two lines of it, of which the second says what came of it.
+            // An attempt that contains a line break prints two lines; the second has the outcome.
             let lines = attempts.iter().flat_map(|attempt| {
                 let line = machine.ports(&format!("{attempt}\t{outcome}"));
                 line.lines().map(str::to_owned).collect::<Vec<_>>()
@@ -213,31 +213,31 @@ fn network(column: usize, grants: &[&str], may_call: &[(&str, usize)]) {
         }
         let tried: Vec<_> = tried.iter().map(String::as_str).collect();
         let found = attempts(names.wharf(), guest, &grants, &tried);
-        assert_eq!(machine.called(), may_call.iter().copied().collect(), "{guest} {grants:?} called");
+        assert_eq!(machine.called(), reachable.iter().copied().collect(), "{guest} {grants:?} called");
         assert_lines(&found, &expected, &format!("{guest} {grants:?}"));
     }
 }
 
 #[test]
-fn without_a_grant_nobody_is_called() {
+fn without_a_grant_no_socket_is_reached() {
     network(0, &[], &[]);
 }
 
 #[test]
-fn an_address_and_port_allow_these_alone() {
-    // As an address and as one looked up; sent to, connected to, and connected to and sent to.
+fn a_grant_of_an_address_and_port_allows_only_those() {
+    // TCP: the address, and the look-up of the address. UDP: sending, connecting, and sending after connecting.
     network(1, &["--allow", "127.0.0.1:P"], &[("tcp 127.0.0.1", 2), ("udp 127.0.0.1", 3)]);
 }
 
 #[test]
-fn a_name_and_port_allow_what_the_name_leads_to() {
-    // By the name in two ways, and then by the address that it led to.
+fn a_grant_of_a_name_and_port_allows_the_resolved_address() {
+    // By two spellings of the name, and then by the address that it resolved to.
     network(2, &["--allow", "localhost:P"], &[("tcp 127.0.0.1", 3), ("udp 127.0.0.1", 3)]);
 }
 
-/// If these attempts reached nobody with every grant, the tests above would say nothing.
+/// The control of the tests above: with every grant the same attempts succeed.
 #[test]
-fn with_every_grant_the_same_attempts_reach_everybody() {
+fn with_every_grant_the_same_attempts_reach_every_socket() {
     for generation in GENERATIONS {
         let machine = Machine::new(&EVERYWHERE);
         let mut tried = vec![machine.ports("tcp-connect=127.0.0.1:Q")];
@@ -249,9 +249,9 @@ fn with_every_grant_the_same_attempts_reach_everybody() {
         let tried: Vec<_> = tried.iter().map(String::as_str).collect();
         let found = attempts(wharf(), generation, &["--allow", "*"], &tried);
         assert!(found.iter().all(|line| line.contains("DID IT")), "{generation}: {found:#?}");
-        let mut everybody: BTreeMap<_, _> = machine.tcp.iter().map(|(name, _)| (&**name, 1)).collect();
-        everybody.extend(machine.udp.iter().map(|(name, _)| (&**name, 2)));
-        assert_eq!(machine.called(), everybody, "{generation}");
+        let mut all: BTreeMap<_, _> = machine.tcp.iter().map(|(name, _)| (&**name, 1)).collect();
+        all.extend(machine.udp.iter().map(|(name, _)| (&**name, 2)));
+        assert_eq!(machine.called(), all, "{generation}");
     }
 }
 
@@ -284,7 +284,7 @@ impl Running {
         self.lines.recv_timeout(PATIENCE).expect("another line")
     }
 
-    /// Waits for what comes of the next attempts.
+    /// Asserts the outcomes of the next attempts.
     fn expect(&self, machine: &Machine, outcomes: &[&str]) {
         for outcome in outcomes {
             let line = self.line();
@@ -300,11 +300,11 @@ impl Running {
         self.input = None;
     }
 
-    /// The sockets of the process that somebody outside could call at, of which there is one.
+    /// The one socket of the process that another process can connect or send to.
     fn sockets(&self) -> BTreeSet<(&'static str, SocketAddr)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // The kernel may pass over one, or tell of it twice, when others come and go while it is asked.
+            // The kernel may omit a socket or list it twice if others open and close during the read.
             let found = self.sockets_now();
             if !found.is_empty() || Instant::now() > deadline {
                 return found;
@@ -339,7 +339,7 @@ impl Drop for Running {
     }
 }
 
-/// `0100007F:0050` is 127.0.0.1:80, on a machine that keeps the low byte first.
+/// Parses an address as the kernel prints it: `0100007F:0050` is 127.0.0.1:80 on a little-endian machine.
 fn kernel_address(text: &str) -> SocketAddr {
     let (ip, port) = text.split_once(':').unwrap();
     let word = |at: usize| u32::from_str_radix(&ip[at..at + 8], 16).unwrap().to_ne_bytes();
@@ -354,7 +354,7 @@ fn kernel_address(text: &str) -> SocketAddr {
 
 // Listening.
 
-/// What is sent to a socket from outside: for TCP waits until the connection is over, which nothing may come of.
+/// Sends data to a socket from this process. For TCP, waits until the connection ends, and asserts that no data comes back.
 fn call(protocol: &str, mut address: SocketAddr) {
     if address.ip().is_unspecified() {
         let localhost: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
@@ -370,19 +370,19 @@ fn call(protocol: &str, mut address: SocketAddr) {
     connection.write_all(b"hello").ok();
     let mut answer = Vec::new();
     let end = connection.read_to_end(&mut answer);
-    let over = end.as_ref().map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true);
-    assert!(over && answer.is_empty(), "{address}: {end:?} {answer:?}");
+    let ended = end.as_ref().map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true);
+    assert!(ended && answer.is_empty(), "{address}: {end:?} {answer:?}");
 }
 
-/// Has a guest hold a socket, and calls at whatever that is on the machine. Gives where it was called at, and what it
-/// says.
+/// Runs a guest that holds a socket, and calls every socket of its process. Returns the addresses called, and the outcome that
+/// the guest prints.
 fn hold(generation: &str, grants: &[&str], attempt: &str) -> (Vec<SocketAddr>, String) {
     let mut guest = Running::start(wharf(), generation, grants, &[attempt]);
     let mut line = guest.line();
     let mut called = Vec::new();
     if line == "holds" {
         for (protocol, address) in guest.sockets() {
-            assert!(attempt.starts_with(protocol), "{attempt} made a socket of {protocol}");
+            assert!(attempt.starts_with(protocol), "{attempt} opened a socket of {protocol}");
             call(protocol, address);
             called.push(address);
         }
@@ -392,35 +392,35 @@ fn hold(generation: &str, grants: &[&str], attempt: &str) -> (Vec<SocketAddr>, S
     (called, line.split_once('\t').unwrap().1.to_owned())
 }
 
-/// An address of this machine that others may know it by.
-fn own_address() -> Option<IpAddr> {
+/// An address of this machine on the network.
+fn machine_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    // Sends nothing: it only has the system choose.
+    // Connecting a UDP socket sends nothing; it makes the system choose a source address.
     socket.connect("192.0.2.1:9").ok()?;
     Some(socket.local_addr().unwrap().ip())
 }
 
 const LISTEN_ON: [&str; 5] = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "[::1]", "[::]"];
-/// A grant to call somebody far away is none to be called.
+/// A grant to connect elsewhere, which is not a grant to listen.
 const FAR: &[&str] = &["--allow", "192.0.2.7:80"];
 
 #[test]
-fn nobody_outside_of_the_workload_reaches_its_listeners() {
+fn listeners_are_unreachable_from_outside_the_workload() {
     for generation in GENERATIONS {
         for grants in [&[], FAR] {
-            // A port that is taken on the machine is free on the workload's loopback.
+            // A port in use on the machine is free on the workload's loopback.
             let taken = Machine::new(&EVERYWHERE);
             for ip in LISTEN_ON {
                 for port in [0, taken.port] {
-                    let (at, said) = hold(generation, grants, &format!("tcp-hold={ip}:{port}"));
-                    assert_eq!(said, "DID IT: nobody connected", "{generation} {grants:?} tcp-hold={ip}:{port}");
-                    assert!(at.iter().all(|at| at.ip().is_loopback()), "{at:?}");
-                    assert_eq!(at.len(), 1, "{generation} {grants:?} {ip}:{port} was called at: {at:?}");
-                    let (at, said) = hold(generation, grants, &format!("udp-hold={ip}:{port}"));
-                    assert_eq!(said, "DID IT: received 0 datagrams", "{generation} {grants:?} udp-hold={ip}:{port}");
-                    // What may send may have a port of its own to send from.
-                    assert!(!grants.is_empty() || at.iter().all(|at| at.ip().is_loopback()), "{at:?}");
-                    assert_eq!(at.len(), 1, "{generation} {grants:?} {ip}:{port} was called at: {at:?}");
+                    let (called, outcome) = hold(generation, grants, &format!("tcp-hold={ip}:{port}"));
+                    assert_eq!(outcome, "DID IT: nobody connected", "{generation} {grants:?} tcp-hold={ip}:{port}");
+                    assert!(called.iter().all(|at| at.ip().is_loopback()), "{called:?}");
+                    assert_eq!(called.len(), 1, "{generation} {grants:?} {ip}:{port} was called at: {called:?}");
+                    let (called, outcome) = hold(generation, grants, &format!("udp-hold={ip}:{port}"));
+                    assert_eq!(outcome, "DID IT: received 0 datagrams", "{generation} {grants:?} udp-hold={ip}:{port}");
+                    // A socket with a grant to send may be bound to a port of the machine.
+                    assert!(!grants.is_empty() || called.iter().all(|at| at.ip().is_loopback()), "{called:?}");
+                    assert_eq!(called.len(), 1, "{generation} {grants:?} {ip}:{port} was called at: {called:?}");
                 }
             }
             assert_eq!(taken.called(), BTreeMap::new());
@@ -429,8 +429,8 @@ fn nobody_outside_of_the_workload_reaches_its_listeners() {
 }
 
 #[test]
-fn nobody_listens_on_an_address_of_the_machine_without_every_grant() {
-    let Some(ip) = own_address() else { return };
+fn listening_on_an_address_of_the_machine_needs_every_grant() {
+    let Some(ip) = machine_address() else { return };
     let port = TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap().port();
     for generation in GENERATIONS {
         let tcp = |grants, port: u16| hold(generation, grants, &format!("tcp-hold={ip}:{port}")).1;
@@ -444,13 +444,13 @@ fn nobody_listens_on_an_address_of_the_machine_without_every_grant() {
     }
 }
 
-/// If nobody reached these listeners with every grant, the tests above would say nothing.
+/// The control of the tests above: with every grant the same listeners are reachable.
 #[test]
 fn with_every_grant_the_same_listeners_are_reached() {
     for generation in GENERATIONS {
         for ip in LISTEN_ON {
-            let (at, said) = hold(generation, &["--allow", "*"], &format!("tcp-hold={ip}:0"));
-            assert_eq!(said, "DID IT: somebody connected", "{generation} tcp-hold={ip}: {at:?}");
+            let (called, outcome) = hold(generation, &["--allow", "*"], &format!("tcp-hold={ip}:0"));
+            assert_eq!(outcome, "DID IT: somebody connected", "{generation} tcp-hold={ip}: {called:?}");
         }
         for ip in LISTEN_ON {
             let tried = format!("udp-hold={ip}:0");
@@ -462,10 +462,10 @@ fn with_every_grant_the_same_listeners_are_reached() {
     }
 }
 
-// Names that lead elsewhere.
+// Names whose addresses change.
 
 #[test]
-fn a_name_allows_what_it_was_looked_up_as_and_not_what_it_leads_to_since() {
+fn a_name_allows_only_addresses_that_a_look_up_returned() {
     for generation in GENERATIONS {
         let names = Names::new("127.0.0.2 db.test\n");
         let machine = Machine::new(&["127.0.0.2", "127.0.0.3"]);
@@ -477,7 +477,7 @@ fn a_name_allows_what_it_was_looked_up_as_and_not_what_it_leads_to_since() {
             "wait-input",
             "tcp-connect=127.0.0.2:P",
             "tcp-connect=127.0.0.3:P",
-            // What it was, and what it is now once it is asked for.
+            // After the second look-up the new address is allowed.
             "lookup-connect=db.test:P",
             "tcp-connect=127.0.0.3:P",
             "tcp-connect=127.0.0.3:Q",
@@ -487,17 +487,17 @@ fn a_name_allows_what_it_was_looked_up_as_and_not_what_it_leads_to_since() {
         let mut guest =
             Running::start(names.wharf(), generation, &["--allow", &machine.ports("tcp://db.test:P")], &tried);
         let (old, new) = ("DID IT: connected to 127.0.0.2:P", "DID IT: connected to 127.0.0.3:P");
-        guest.expect(&machine, &[NOBODY, old, old, NOBODY]);
+        guest.expect(&machine, &[REFUSED, old, old, REFUSED]);
         assert_eq!(machine.called(), BTreeMap::from([("tcp 127.0.0.2", 2)]));
         names.change("127.0.0.3 db.test\n");
         guest.write_line();
-        guest.expect(&machine, &["DID IT: a line came", old, NOBODY, new, new, NOBODY]);
+        guest.expect(&machine, &["DID IT: a line came", old, REFUSED, new, new, REFUSED]);
         assert!(guest.child.wait().unwrap().success());
         assert_eq!(machine.called(), BTreeMap::from([("tcp 127.0.0.2", 1), ("tcp 127.0.0.3", 2)]), "{generation}");
     }
 }
 
-/// What is below a wildcard is named by others than whoever wrote it.
+/// The owner of a domain, not the author of the manifest, chooses the names below a wildcard.
 #[test]
 fn a_wildcard_never_leads_to_the_host_itself_or_its_links() {
     let names = Names::new(
@@ -505,15 +505,15 @@ fn a_wildcard_never_leads_to_the_host_itself_or_its_links() {
          ::ffff:127.0.0.3 mapped.example.test\n169.254.169.254 cloud.example.test\nfe80::1 link.example.test\n",
     );
     let denied = "refused: access-denied (connect)";
-    // The loopback of whoever may not reach the machine's is the workload's own, where nobody listens.
+    // Without a grant for the machine's loopback, connections go to the workload's own, which has no listener.
     let expected = [
-        ("lookup-connect=inner.example.test:P", NOBODY),
-        ("tcp-connect=127.0.0.3:P", NOBODY),
-        ("lookup-connect=INNER.EXAMPLE.TEST:P", NOBODY),
-        ("lookup-connect=six.example.test:P", NOBODY),
+        ("lookup-connect=inner.example.test:P", REFUSED),
+        ("tcp-connect=127.0.0.3:P", REFUSED),
+        ("lookup-connect=INNER.EXAMPLE.TEST:P", REFUSED),
+        ("lookup-connect=six.example.test:P", REFUSED),
         ("lookup-connect=nowhere.example.test:P", INVALID),
-        ("lookup-connect=mapped.example.test:P", NOBODY),
-        ("tcp-connect=127.0.0.1:P", NOBODY),
+        ("lookup-connect=mapped.example.test:P", REFUSED),
+        ("tcp-connect=127.0.0.1:P", REFUSED),
         ("lookup-connect=cloud.example.test:P", denied),
         ("lookup-connect=link.example.test:P", denied),
         ("lookup-connect=example.test:P", NOT_LOOKED_UP),
@@ -529,7 +529,7 @@ fn a_wildcard_never_leads_to_the_host_itself_or_its_links() {
         let found = attempts(names.wharf(), generation, &["--allow", &machine.ports("*.example.test:P")], &tried);
         assert_lines(&found, &wanted, generation);
         assert_eq!(machine.called(), BTreeMap::new(), "{generation}");
-        // Who writes the name out means it wherever it leads.
+        // A name in full may lead anywhere.
         let both = ["--allow", &machine.ports("*.example.test:P"), "--allow", &machine.ports("inner.example.test:P")];
         let found = attempts(names.wharf(), generation, &both, &tried[..1]);
         assert_eq!(found, [machine.ports("lookup-connect=inner.example.test:P\tDID IT: connected to 127.0.0.3:P")]);

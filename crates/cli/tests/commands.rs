@@ -1,4 +1,4 @@
-//! What a person at the command line sees.
+//! The commands, their output and their exit codes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -19,7 +19,7 @@ fn run_gives_a_command_its_arguments_and_its_exit_code() {
     let command = path("command-p2");
     assert_eq!(stdout(&run(&["run", &command, "args", "--flag", "x y"])), "--flag x y\n");
     assert_eq!(stdout(&run(&["run", &command, "--", "args", "a"])), "a\n");
-    // Rust's standard library can only say that it failed, not how, through WASI 0.2.
+    // Over WASI 0.2, Rust's standard library reports failure without a code.
     assert_eq!(run(&["run", &command, "exit", "7"]).status.code(), Some(1));
     assert_eq!(run(&["run", &command, "exit", "0"]).status.code(), Some(0));
     let trapped = run(&["run", &command, "abort"]);
@@ -31,7 +31,7 @@ fn run_gives_a_command_its_arguments_and_its_exit_code() {
 }
 
 #[test]
-fn run_gives_standard_input_and_nothing_that_was_not_granted() {
+fn run_passes_standard_input_and_granted_resources_only() {
     let command = path("command-p2");
     let mut child = wharf();
     let child = child.args(["run", &command, "upper"]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -57,13 +57,13 @@ fn run_gives_standard_input_and_nothing_that_was_not_granted() {
 }
 
 #[test]
-fn what_is_no_command_is_told_what_to_do() {
-    let refused = run(&["run", &path("hello-p2")]);
-    assert_eq!(refused.status.code(), Some(4));
-    assert!(stderr(&refused).contains("`wharf serve`"), "{}", stderr(&refused));
-    let refused = run(&["serve", &path("command-p2"), "--listen", "127.0.0.1:0"]);
-    assert_eq!(refused.status.code(), Some(4));
-    assert!(stderr(&refused).contains("does not export `wasi:http/incoming-handler@0.2`"), "{}", stderr(&refused));
+fn an_error_for_the_wrong_kind_of_component_has_a_hint() {
+    let rejected = run(&["run", &path("hello-p2")]);
+    assert_eq!(rejected.status.code(), Some(4));
+    assert!(stderr(&rejected).contains("`wharf serve`"), "{}", stderr(&rejected));
+    let rejected = run(&["serve", &path("command-p2"), "--listen", "127.0.0.1:0"]);
+    assert_eq!(rejected.status.code(), Some(4));
+    assert!(stderr(&rejected).contains("does not export `wasi:http/incoming-handler@0.2`"), "{}", stderr(&rejected));
 }
 
 #[test]
@@ -94,24 +94,24 @@ fn plan_shows_the_guestbook_in_every_format() {
 fn plan_shows_problems_with_their_places_and_runs_nothing() {
     let folder = manifest(&format!(
         "name = \"broken\"\n[components.app]\nsource = \"{}\"\n[components.gone]\nsource = \"gone.wasm\"\n\
-         [[links]]\nfrom = \"app\"\nimport = \"wasi:http/handler\"\nto = \"nobody\"\n",
+         [[links]]\nfrom = \"app\"\nimport = \"wasi:http/handler\"\nto = \"missing\"\n",
         path("middleware-p3")
     ));
     let file = folder.path().join("wharf.toml");
-    let refused = run(&["plan", folder.path().to_str().unwrap()]);
-    assert_eq!(refused.status.code(), Some(4));
-    let said = stderr(&refused);
-    assert!(said.contains(&format!("{}:5:1: error: the source of `gone`", file.display())), "{said}");
-    assert!(said.contains(&format!("{}:9:1: error: link 1 names `nobody`", file.display())), "{said}");
-    assert!(said.contains("nothing satisfies `wasi:http/handler@0.3.0`"), "{said}");
-    assert!(said.contains("3 errors"), "{said}");
+    let rejected = run(&["plan", folder.path().to_str().unwrap()]);
+    assert_eq!(rejected.status.code(), Some(4));
+    let output = stderr(&rejected);
+    assert!(output.contains(&format!("{}:5:1: error: cannot load `gone`", file.display())), "{output}");
+    assert!(output.contains(&format!("{}:9:1: error: link 1: `missing` in `to`", file.display())), "{output}");
+    assert!(output.contains("nothing satisfies `wasi:http/handler@0.3.0`"), "{output}");
+    assert!(output.contains("3 errors"), "{output}");
     let json = run(&["plan", folder.path().to_str().unwrap(), "--format", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["problems"].as_array().unwrap().len(), 3);
 }
 
 #[test]
-fn inspect_tells_what_a_component_is() {
+fn inspect_shows_imports_exports_producers_and_wit() {
     let text = stdout(&run(&["inspect", &path("front-p2")]));
     for line in [
         "wasi:config/store@0.2.0-rc.1 ← plugin config",
@@ -121,7 +121,7 @@ fn inspect_tells_what_a_component_is() {
         "processed-by",
         "interface inspect {",
     ] {
-        assert!(text.contains(line), "{line} is not in:\n{text}");
+        assert!(text.contains(line), "`{line}` is missing in:\n{text}");
     }
     let json = run(&["inspect", &path("adder"), "--format", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
@@ -138,28 +138,28 @@ fn compose_writes_the_fused_component() {
     let composed = run(&["compose", &guestbook, "-o", out.to_str().unwrap()]);
     assert!(composed.status.success(), "{}", stderr(&composed));
     let text = stdout(&run(&["inspect", out.to_str().unwrap()]));
-    assert!(text.contains("store:wasi-filesystem/preopens@0.3.0"), "the grant is the store's alone: {text}");
-    assert!(!text.contains("guestbook:app/store"), "the link is inside: {text}");
+    assert!(text.contains("store:wasi-filesystem/preopens@0.3.0"), "the grant is scoped to the store: {text}");
+    assert!(!text.contains("guestbook:app/store"), "the link is internal: {text}");
     let again = run(&["compose", &guestbook, "-o", "-"]);
-    assert_eq!(again.stdout, std::fs::read(&out).unwrap(), "the same input, the same bytes");
+    assert_eq!(again.stdout, std::fs::read(&out).unwrap(), "composing is deterministic");
 }
 
 #[test]
-fn several_units_are_chosen_from() {
+fn compose_requires_a_choice_among_several_units() {
     let folder = manifest(&format!(
         "name = 'two'\n[components.a]\nsource = '{0}'\n[components.b]\nsource = '{0}'\n",
         path("hello-p2")
     ));
     let (folder, out) = (folder.path().to_str().unwrap(), "-");
-    let refused = run(&["compose", folder, "-o", out]);
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("a, b"), "{}", stderr(&refused));
+    let rejected = run(&["compose", folder, "-o", out]);
+    assert_eq!(rejected.status.code(), Some(2));
+    assert!(stderr(&rejected).contains("`a`, `b`"), "{}", stderr(&rejected));
     assert!(run(&["compose", folder, "-o", out, "--unit", "b"]).status.success());
     assert_eq!(run(&["compose", folder, "-o", out, "--unit", "c"]).status.code(), Some(2));
 }
 
 #[test]
-fn the_schema_is_json_and_completions_complete() {
+fn the_schema_is_json_and_help_and_completions_cover_the_commands() {
     let schema: serde_json::Value = serde_json::from_slice(&run(&["schema"]).stdout).unwrap();
     assert!(schema["properties"]["components"].is_object());
     for shell in ["bash", "zsh", "fish"] {
@@ -174,7 +174,7 @@ fn the_schema_is_json_and_completions_complete() {
 }
 
 #[test]
-fn the_cache_is_shown_and_cleared() {
+fn cache_commands_show_and_clear_the_cache() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("compiled");
     let with = |args: &[&str]| wharf().env("WHARF_CACHE", &cache).args(args).output().unwrap();
@@ -190,15 +190,15 @@ fn the_cache_is_shown_and_cleared() {
 }
 
 #[test]
-fn a_taken_address_is_said() {
+fn an_address_in_use_is_reported_with_a_hint() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let refused = run(&["serve", &path("hello-p2"), "--listen", &address]);
-    assert_eq!(refused.status.code(), Some(6));
-    assert!(stderr(&refused).contains("--listen"), "{}", stderr(&refused));
+    let rejected = run(&["serve", &path("hello-p2"), "--listen", &address]);
+    assert_eq!(rejected.status.code(), Some(6));
+    assert!(stderr(&rejected).contains("--listen"), "{}", stderr(&rejected));
 }
 
-/// A program of WASI 0.1, from its text.
+/// Writes a program of WASI 0.1 whose `_start` has this body.
 fn program(folder: &std::path::Path, name: &str, body: &str) -> std::path::PathBuf {
     let text = format!(
         r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
@@ -210,7 +210,7 @@ fn program(folder: &std::path::Path, name: &str, body: &str) -> std::path::PathB
 }
 
 #[test]
-fn a_program_of_wasi_0_1_has_its_own_exit_code() {
+fn run_returns_the_exit_code_of_a_wasi_0_1_program() {
     let folder = tempfile::tempdir().unwrap();
     for (code, exit) in [(0, 0), (3, 3), (125, 125), (200, 200), (255, 255)] {
         let file = program(folder.path(), "exit.wasm", &format!("(call $exit (i32.const {code}))"));
@@ -220,34 +220,34 @@ fn a_program_of_wasi_0_1_has_its_own_exit_code() {
     let file = program(folder.path(), "trap.wasm", "unreachable");
     let output = run(&["run", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(5));
-    assert!(stderr(&output).contains("it trapped: wasm trap: wasm `unreachable` instruction executed"));
+    assert!(stderr(&output).contains("failed: wasm trap: wasm `unreachable` instruction executed"));
 }
 
 #[test]
-fn what_run_is_told_to_limit_is_limited() {
+fn run_applies_the_limits_of_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = program(folder.path(), "spin.wasm", "(loop $ever (br $ever))");
     for limit in ["time=200ms", "cpu=200ms"] {
         let output = run(&["run", "--limit", limit, file.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(5), "{limit}");
-        let said = stderr(&output);
-        assert!(said.contains(&limit[..limit.find('=').unwrap()]) && said.contains("200ms"), "{said}");
+        let error = stderr(&output);
+        assert!(error.contains(&limit[..limit.find('=').unwrap()]) && error.contains("200ms"), "{error}");
     }
 }
 
 #[test]
-fn a_core_module_is_inspected_as_what_it_is() {
+fn inspect_shows_size_and_digest_of_a_core_modules_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = program(folder.path(), "tool.wasm", "");
     let output = run(&["inspect", "--format", "json", file.to_str().unwrap()]);
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["kind"], "core module of WASI 0.1, as a component");
+    let inspected: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(inspected["kind"], "core module of WASI 0.1, as a component");
     let bytes = std::fs::read(&file).unwrap();
-    assert_eq!(told["bytes"], bytes.len());
-    assert_eq!(told["digest"], wharf::workload::manifest::Digest::of(&bytes).to_string());
+    assert_eq!(inspected["bytes"], bytes.len());
+    assert_eq!(inspected["digest"], wharf::workload::manifest::Digest::of(&bytes).to_string());
 }
 
-/// Opens a file again and again; exits with 9 when it is told of an error.
+/// Opens a file a hundred times; exits with 9 if an open fails.
 const OPENS: &str = r#"(module
     (import "wasi_snapshot_preview1" "path_open"
         (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
@@ -262,7 +262,7 @@ const OPENS: &str = r#"(module
             (br_if $more (i32.lt_u (local.get $n) (i32.const 100))))))"#;
 
 #[test]
-fn files_of_a_program_of_wasi_0_1_are_counted() {
+fn the_limit_of_open_files_applies_to_wasi_0_1_programs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("opens.wasm");
     std::fs::write(&file, wat::parse_str(OPENS).unwrap()).unwrap();
@@ -273,15 +273,11 @@ fn files_of_a_program_of_wasi_0_1_are_counted() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let output = run("files=20");
     assert_eq!(output.status.code(), Some(5));
-    assert!(
-        stderr(&output).contains("a limit was reached") && stderr(&output).contains("files"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("limit reached: files (20)"), "{}", stderr(&output));
 }
 
 #[test]
-fn core_dumps_are_of_what_traps_and_of_nothing_else() {
+fn only_traps_write_core_dumps() {
     let folder = tempfile::tempdir().unwrap();
     let dumps = folder.path().join("dumps");
     let written = || std::fs::read_dir(&dumps).map_or(0, Iterator::count);
@@ -293,17 +289,17 @@ fn core_dumps_are_of_what_traps_and_of_nothing_else() {
     run(&program(folder.path(), "spin.wasm", "(loop $ever (br $ever))"), &["--limit", "cpu=100ms"]);
     assert_eq!(written(), 0);
     let output = run(&program(folder.path(), "trap.wasm", "unreachable"), &[]);
-    assert!(stderr(&output).contains("it trapped: wasm trap"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("failed: wasm trap"), "{}", stderr(&output));
     assert!(!stderr(&output).contains("coredump generated"), "{}", stderr(&output));
     assert_eq!(written(), 1);
-    // Of a component, too.
+    // A component that traps writes a core dump too.
     let command = path("command-p2");
     support::run(&["run", "--core-dumps", dumps.to_str().unwrap(), &command, "abort"]);
     assert_eq!(written(), 2);
 }
 
 #[test]
-fn engine_settings_are_those_of_the_command_line() {
+fn engine_flags_configure_the_engine() {
     let folder = tempfile::tempdir().unwrap();
     let text = r#"(module (type $box (struct (field i32))) (memory (export "memory") 1)
         (func $boxing (export "_start") (drop (struct.new $box (i32.const 7)))))"#;
@@ -314,10 +310,10 @@ fn engine_settings_are_those_of_the_command_line() {
     assert_eq!(run(&["run", "--wasm", "gc", "--debug-info", file]).status.code(), Some(0));
     let off = run(&["run", "--wasm", "gc=off", file]);
     assert_eq!(off.status.code(), Some(4), "{}", stderr(&off));
-    for (setting, says) in [("sharks", "there are: memory64"), ("gc=maybe", "FEATURE=off")] {
-        let wrong = run(&["run", "--wasm", setting, file]);
-        assert_eq!(wrong.status.code(), Some(2));
-        assert!(stderr(&wrong).contains(says), "{}", stderr(&wrong));
+    for (setting, message) in [("sharks", "the features are memory64"), ("gc=maybe", "FEATURE=off")] {
+        let rejected = run(&["run", "--wasm", setting, file]);
+        assert_eq!(rejected.status.code(), Some(2));
+        assert!(stderr(&rejected).contains(message), "{}", stderr(&rejected));
     }
     let child = wharf().args(["run", "--profile", "perfmap", file]).spawn().unwrap();
     let map = format!("/tmp/perf-{}.map", child.id());
@@ -326,7 +322,7 @@ fn engine_settings_are_those_of_the_command_line() {
     std::fs::remove_file(map).unwrap();
 }
 
-/// A command that fails unless summer in its time zone is two hours ahead of UTC.
+/// A command that fails unless its time zone is two hours ahead of UTC in summer.
 const SUMMER: &str = r#"(component
     (import "wasi:clocks/timezone@0.2.12" (instance $zone
         (type $record (record (field "seconds" u64) (field "nanoseconds" u32)))
@@ -341,7 +337,7 @@ const SUMMER: &str = r#"(component
     (export "wasi:cli/run@0.2.12" (instance $command)))"#;
 
 #[test]
-fn a_time_zone_is_granted_at_the_command_line() {
+fn run_grants_a_time_zone() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("summer.wasm");
     std::fs::write(&file, wat::parse_str(SUMMER).unwrap()).unwrap();

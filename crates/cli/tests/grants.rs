@@ -1,4 +1,4 @@
-//! Two components of one unit, each with grants of its own, in WASI 0.2 and 0.3: each sees its own and nothing else.
+//! Two components of one unit with different grants, in WASI 0.2 and 0.3: each has its own grants and no others.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -16,7 +16,7 @@ use http_body_util::Full;
 use support::names::Names;
 use support::{Server, guest, manifest, text, wharf};
 
-/// A workload of two: `front` answers, and asks `inspector`.
+/// A server for a workload of two components: `front` handles the requests and calls `inspector`.
 struct Pair {
     server: Server,
     folder: tempfile::TempDir,
@@ -27,7 +27,7 @@ impl Pair {
         Self::by(wharf(), generation, front, inspector)
     }
 
-    /// With this program.
+    /// Serves with this command in place of the plain program.
     fn by(mut wharf: Command, generation: &str, front: &str, inspector: &str) -> Self {
         let guests = if generation == "p2" { ["front-p2", "inspector-p2"] } else { ["front-p3", "inspector-p3"] };
         let folder = manifest(&format!(
@@ -59,7 +59,7 @@ impl Pair {
         Self { server: Server::start(wharf), folder }
     }
 
-    /// What one of the two answers: `/mine` is the front's, `/theirs` the inspector's.
+    /// Returns the answer of a component to a question: of `front` for `/mine`, of `inspector` for `/theirs`.
     async fn ask(&self, who: &str, question: &str) -> String {
         let request = Request::get(who).header("host", "a").header("ask", question);
         let response = self.server.ask(request.body(Full::<Bytes>::default()).unwrap()).await;
@@ -72,8 +72,8 @@ impl Pair {
     }
 }
 
-/// Whether an answer is an interface's error of this name: the two generations' bindings print it in two ways.
-fn says(answer: &str, error: &str) -> bool {
+/// Whether an answer is the interface's error of this name. The bindings of WASI 0.2 and 0.3 print it differently.
+fn is_error(answer: &str, error: &str) -> bool {
     let plain = |text: &str| text.to_lowercase().replace('-', "");
     plain(answer).contains(&plain(error))
 }
@@ -81,13 +81,13 @@ fn says(answer: &str, error: &str) -> bool {
 const GENERATIONS: [&str; 2] = ["p2", "p3"];
 
 #[tokio::test]
-async fn environment_arguments_and_output_are_each_components_own() {
+async fn environment_arguments_and_output_are_separate() {
     for generation in GENERATIONS {
         let front = "env = { WHO = 'front', SECRET = 'x' }\nargs = ['one']";
         let mut pair = Pair::up(generation, front, "env = { WHO = 'inspector' }\nargs = ['two', 'three']");
         assert_eq!(pair.both("env WHO").await, ["front", "inspector"]);
-        assert_eq!(pair.both("env SECRET").await, ["x", "none of 1"], "nothing of the sibling's");
-        assert_eq!(pair.both("env PATH").await, ["none of 2", "none of 1"], "nothing of the host's");
+        assert_eq!(pair.both("env SECRET").await, ["x", "none of 1"], "the sibling's is not visible");
+        assert_eq!(pair.both("env PATH").await, ["none of 2", "none of 1"], "the host's is not visible");
         assert_eq!(pair.both("args").await, ["front one", "inspector two three"]);
         assert_eq!(pair.both("print hello there").await, ["printed", "printed"]);
         pair.server.wait_for("component=front");
@@ -96,7 +96,7 @@ async fn environment_arguments_and_output_are_each_components_own() {
 }
 
 #[tokio::test]
-async fn volumes_are_each_components_own() {
+async fn volumes_are_separate() {
     for generation in GENERATIONS {
         let front = r#"volumes = [{ volume = "ours", guest = "/data", access = "read-write" }]"#;
         let inspector = r#"volumes = [{ volume = "theirs", guest = "/data" }, { volume = "scratch", guest = "/tmp", access = "read-write" }]"#;
@@ -104,20 +104,20 @@ async fn volumes_are_each_components_own() {
         assert_eq!(pair.both("read /data/who").await, ["ours", "theirs"]);
         let [mine, theirs] = pair.both("write /data/new text").await;
         assert_eq!(mine, "written");
-        assert!(says(&theirs, "not-permitted") || says(&theirs, "read-only"), "read only: {theirs}");
+        assert!(is_error(&theirs, "not-permitted") || is_error(&theirs, "read-only"), "read only: {theirs}");
         assert_eq!(std::fs::read_to_string(pair.folder.path().join("ours/new")).unwrap(), "text");
         assert!(!pair.folder.path().join("theirs/new").exists());
         assert_eq!(pair.both("write /tmp/note kept").await, ["no volume of 1", "written"]);
         assert_eq!(pair.ask("/theirs", "read /tmp/note").await, "kept", "an ephemeral volume outlives a call");
         for way_out in ["../theirs/who", "../../etc/passwd", "/etc/passwd"] {
             let answer = pair.ask("/mine", &format!("read /data/{way_out}")).await;
-            assert!(says(&answer, "not-permitted"), "{way_out}: {answer}");
+            assert!(is_error(&answer, "not-permitted"), "{way_out}: {answer}");
         }
     }
 }
 
 #[tokio::test]
-async fn nothing_granted_is_nothing_had() {
+async fn without_grants_every_access_is_denied() {
     for generation in GENERATIONS {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -126,21 +126,21 @@ async fn nothing_granted_is_nothing_had() {
             assert_eq!(pair.ask(who, "env WHO").await, "none of 0");
             assert_eq!(pair.ask(who, "read /data/who").await, "no volume of 0");
             let refused = pair.ask(who, &format!("connect {address}")).await;
-            assert!(says(&refused, "connection-refused"), "the loopback is the workload's own: {refused}");
-            // An address for documentation, which nobody has (RFC 5737).
+            assert!(is_error(&refused, "connection-refused"), "the loopback is the workload's own: {refused}");
+            // An address reserved for documentation (RFC 5737), which no machine has.
             let refused = pair.ask(who, "connect 192.0.2.1:80").await;
-            assert!(says(&refused, "access-denied"), "{refused}");
-            assert!(says(&pair.ask(who, "lookup localhost").await, "access-denied"));
+            assert!(is_error(&refused, "access-denied"), "{refused}");
+            assert!(is_error(&pair.ask(who, "lookup localhost").await, "access-denied"));
             let denied = pair.ask(who, &format!("http http://{address}/")).await;
-            assert!(says(&denied, "http-request-denied"), "{denied}");
+            assert!(is_error(&denied, "http-request-denied"), "{denied}");
         }
         listener.set_nonblocking(true).unwrap();
-        assert!(listener.accept().is_err(), "nobody came");
+        assert!(listener.accept().is_err(), "there was no connection");
     }
 }
 
 #[tokio::test]
-async fn hosts_allow_what_they_say_to_the_component_that_has_them() {
+async fn hosts_allow_only_listed_addresses_to_their_component() {
     for generation in GENERATIONS {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -148,52 +148,52 @@ async fn hosts_allow_what_they_say_to_the_component_that_has_them() {
         let pair = Pair::up(generation, &format!("hosts = ['tcp://127.0.0.1:{port}']"), "");
         let [mine, theirs] = pair.both(&format!("connect 127.0.0.1:{port}")).await;
         assert_eq!(mine, "connected");
-        assert!(says(&theirs, "connection-refused"), "{theirs}");
+        assert!(is_error(&theirs, "connection-refused"), "{theirs}");
         let elsewhere = pair.ask("/mine", &format!("connect 127.0.0.1:{other}")).await;
-        assert!(says(&elsewhere, "connection-refused"), "another port: {elsewhere}");
+        assert!(is_error(&elsewhere, "connection-refused"), "another port: {elsewhere}");
         let elsewhere = pair.ask("/mine", &format!("connect 127.0.0.2:{port}")).await;
-        assert!(says(&elsewhere, "connection-refused"), "another address: {elsewhere}");
+        assert!(is_error(&elsewhere, "connection-refused"), "another address: {elsewhere}");
         let name = pair.ask("/mine", "lookup localhost").await;
-        assert!(says(&name, "access-denied"), "a name that is not listed: {name}");
+        assert!(is_error(&name, "access-denied"), "a name that is not listed: {name}");
         let http = pair.ask("/mine", &format!("http http://127.0.0.1:{port}/")).await;
-        assert!(says(&http, "http-request-denied"), "a rule for tcp is none for http: {http}");
+        assert!(is_error(&http, "http-request-denied"), "a rule for tcp does not apply to http: {http}");
     }
 }
 
 #[tokio::test]
-async fn a_name_allows_its_look_up_and_what_it_was_looked_up_as() {
+async fn a_name_allows_its_look_up_and_the_resulting_address() {
     for generation in GENERATIONS {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let pair = Pair::up(generation, &format!("hosts = ['localhost:{port}']"), "");
         let connect = format!("connect 127.0.0.1:{port}");
-        assert!(says(&pair.ask("/mine", &connect).await, "connection-refused"), "not before it is looked up");
+        assert!(is_error(&pair.ask("/mine", &connect).await, "connection-refused"), "the name is not looked up yet");
         let found = pair.ask("/mine", "lookup localhost").await;
         assert!(found.contains("127, 0, 0, 1"), "{found}");
         assert_eq!(pair.ask("/mine", &connect).await, "connected");
-        assert!(says(&pair.ask("/theirs", &connect).await, "connection-refused"), "it is nobody else's");
-        assert!(says(&pair.ask("/mine", "lookup example.com").await, "access-denied"));
+        assert!(is_error(&pair.ask("/theirs", &connect).await, "connection-refused"), "the grant is not the sibling's");
+        assert!(is_error(&pair.ask("/mine", "lookup example.com").await, "access-denied"));
     }
 }
 
 #[tokio::test]
-async fn requests_go_where_hosts_say() {
+async fn hosts_bound_outgoing_requests() {
     let target = Server::serve("hello-p2", &[]);
     let (host, port) = target.address.split_once(':').unwrap();
     for generation in GENERATIONS {
         let pair = Pair::up(generation, &format!("hosts = ['http://{host}:{port}']"), "");
         let [mine, theirs] = pair.both(&format!("http http://{}/", target.address)).await;
         assert_eq!(mine, "200");
-        assert!(says(&theirs, "http-request-denied"), "{theirs}");
+        assert!(is_error(&theirs, "http-request-denied"), "{theirs}");
         let https = pair.ask("/mine", &format!("http https://{}/", target.address)).await;
-        assert!(says(&https, "http-request-denied"), "another scheme: {https}");
+        assert!(is_error(&https, "http-request-denied"), "another scheme: {https}");
         let name = pair.ask("/mine", &format!("http http://localhost:{port}/")).await;
-        assert!(says(&name, "http-request-denied"), "a name is not its address: {name}");
+        assert!(is_error(&name, "http-request-denied"), "a rule for an address does not allow its name: {name}");
     }
 }
 
 #[tokio::test]
-async fn configuration_and_log_lines_are_each_components_own() {
+async fn configuration_and_log_lines_are_separate() {
     let mut pair = Pair::up("p2", "config = { who = 'front' }", "config = { who = 'inspector', more = 'x' }");
     assert_eq!(pair.both("config who").await, ["Ok(Some(\"front\"))", "Ok(Some(\"inspector\"))"]);
     assert_eq!(pair.both("config more").await, ["Ok(None)", "Ok(Some(\"x\"))"]);
@@ -203,7 +203,7 @@ async fn configuration_and_log_lines_are_each_components_own() {
 }
 
 #[tokio::test]
-async fn middlewares_stand_in_front_of_a_handler_by_links() {
+async fn links_chain_middlewares_in_front_of_a_handler() {
     let folder = manifest(&format!(
         r#"
         name = "chain"
@@ -239,10 +239,10 @@ async fn middlewares_stand_in_front_of_a_handler_by_links() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wildcard_sends_no_request_to_the_host_itself() {
+async fn a_wildcard_allows_no_request_to_the_host_itself() {
     let target = Server::serve("hello-p2", &[]);
     let port = target.address.rsplit(':').next().unwrap();
-    // The machine itself, by the address that it speaks to others from.
+    // The machine's own address, from which it connects to others.
     let outward = UdpSocket::bind("0.0.0.0:0").unwrap();
     let own = outward.connect("192.0.2.1:9").and_then(|()| outward.local_addr()).map(|address| address.ip());
     let own = own.unwrap_or(Ipv4Addr::LOCALHOST.into());
@@ -260,7 +260,7 @@ async fn a_wildcard_sends_no_request_to_the_host_itself() {
     let names = Names::new(&format!("{}\n127.0.0.1 outer.test\n", hosts.join("\n")));
     for generation in ["p2", "p3"] {
         let wildcard = format!("hosts = ['http://*.example.test:{port}']");
-        // Who writes the name out means it wherever it leads; a rule for another protocol is none.
+        // A name in full may lead anywhere; a rule for another protocol does not apply.
         let named =
             format!("hosts = ['http://*.example.test:{port}', 'http://outer.test:{port}', 'tcp://inner.example.test']");
         let pair = Pair::by(names.wharf(), generation, &wildcard, &named);
@@ -276,7 +276,7 @@ async fn a_wildcard_sends_no_request_to_the_host_itself() {
     }
 }
 
-/// A server that keeps connections alive, and counts them.
+/// A server that keeps connections alive. Returns its port and its count of connections.
 fn counting() -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -299,7 +299,7 @@ fn counting() -> (u16, Arc<AtomicUsize>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_of_a_component_share_a_connection_and_no_others_do() {
+async fn requests_share_a_connection_within_one_component_only() {
     for generation in GENERATIONS {
         let (port, connections) = counting();
         let granted = format!("hosts = ['http://127.0.0.1:{port}']");
@@ -308,7 +308,7 @@ async fn requests_of_a_component_share_a_connection_and_no_others_do() {
             assert_eq!(pair.both(&format!("http http://127.0.0.1:{port}/")).await, ["200", "200"], "{generation}");
         }
         let connections = connections.load(Ordering::SeqCst);
-        // One can be on its way back to the pool when the next request looks for it.
+        // A connection may not be back in the pool yet when the next request needs one.
         assert!(
             (2..=6).contains(&connections),
             "{generation}: {connections} connections for 50 requests of two components"

@@ -1,4 +1,4 @@
-//! What a client of the HTTP server sees.
+//! The HTTP server as its clients see it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -17,23 +17,23 @@ use support::{PATIENCE, Server, get, guest, manifest, text};
 use tokio::sync::mpsc;
 
 #[tokio::test]
-async fn both_generations_answer() {
-    for (name, said) in [("hello-p2", "Hello from WASI 0.2\n"), ("hello-p3", "Hello from WASI 0.3\n")] {
+async fn components_of_both_wasi_versions_respond() {
+    for (name, body) in [("hello-p2", "Hello from WASI 0.2\n"), ("hello-p3", "Hello from WASI 0.3\n")] {
         let server = Server::serve(name, &[]);
         let mut connection = server.connect().await;
         let mut whole = 0;
         for _ in 0..20 {
             let response = connection.ask(get("/")).await;
             assert_eq!(response.status(), StatusCode::OK);
-            assert_eq!(text(&response), said);
-            whole += u32::from(response.headers().get("content-length").is_some_and(|n| n == &*said.len().to_string()));
+            assert_eq!(text(&response), body);
+            whole += u32::from(response.headers().get("content-length").is_some_and(|n| n == &*body.len().to_string()));
         }
-        // One whose time slice was over in the middle of it does not wait to be whole.
-        assert!(whole >= 10, "small answers go out whole, not {whole} of 20");
+        // A response whose guest yields halfway through is streamed instead.
+        assert!(whole >= 10, "only {whole} of 20 small responses are sent whole");
     }
 }
 
-/// A body that is written while the answer is read.
+/// A request body that the test writes while it reads the response.
 fn channel_body()
 -> (mpsc::Sender<Frame<Bytes>>, StreamBody<impl futures_core::Stream<Item = Result<Frame<Bytes>, Infallible>>>) {
     let (sender, mut frames) = mpsc::channel::<Frame<Bytes>>(4);
@@ -42,7 +42,7 @@ fn channel_body()
 }
 
 #[tokio::test]
-async fn bodies_stream_both_ways_with_trailers() {
+async fn bodies_stream_in_both_directions_with_trailers() {
     for name in ["echo-p2", "echo-p3"] {
         let server = Server::serve(name, &[]);
         let mut sender = server.connect_h2().await;
@@ -56,7 +56,7 @@ async fn bodies_stream_both_ways_with_trailers() {
         assert!(!response.headers().contains_key("dropped"));
         let mut incoming = response.into_body();
         let mut next = async || tokio::time::timeout(PATIENCE, incoming.frame()).await.unwrap();
-        // The first piece comes back while the request is still being written.
+        // The first piece is echoed before the request is complete.
         assert_eq!(next().await.unwrap().unwrap().into_data().unwrap(), "first", "{name}");
         body.send(Frame::data(Bytes::from_static(b"second"))).await.unwrap();
         assert_eq!(next().await.unwrap().unwrap().into_data().unwrap(), "second", "{name}");
@@ -94,7 +94,7 @@ async fn many_streams_share_an_http2_connection() {
 }
 
 #[tokio::test]
-async fn the_named_host_and_the_longest_path_win() {
+async fn the_route_with_the_host_and_the_longest_path_wins() {
     let folder = manifest(&format!(
         r#"
         name = "routes"
@@ -137,7 +137,7 @@ async fn the_named_host_and_the_longest_path_win() {
 }
 
 #[tokio::test]
-async fn nothing_served_is_404_and_no_host_is_400() {
+async fn a_missing_route_is_404_and_a_missing_host_is_400() {
     let folder = manifest(&format!(
         "name = 'one'\n[components.one]\nsource = '{}'\n[[triggers.http]]\ncomponent = 'one'\npath = '/one'\n",
         guest("hello-p2").display()
@@ -154,7 +154,7 @@ async fn nothing_served_is_404_and_no_host_is_400() {
         stream.read_to_string(&mut answer).unwrap();
         assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
     }
-    // What is not HTTP ends its own connection and nothing else.
+    // Invalid HTTP ends only its own connection.
     let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
     stream.write_all(b"\x16\x03\x01 certainly not HTTP\r\n\r\n").unwrap();
     stream.read_to_end(&mut Vec::new()).ok();
@@ -162,18 +162,18 @@ async fn nothing_served_is_404_and_no_host_is_400() {
 }
 
 #[tokio::test]
-async fn a_component_that_fails_is_502_and_harms_nobody() {
+async fn a_component_that_fails_is_502_and_affects_no_other_request() {
     let mut server = Server::serve("traps", &[]);
     let mut connection = server.connect().await;
     for path in ["/trap", "/silent"] {
         let response = connection.ask(get(path)).await;
         assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "{path}");
-        assert_eq!(connection.ask(get("/")).await.status(), StatusCode::OK, "the same connection goes on");
+        assert_eq!(connection.ask(get("/")).await.status(), StatusCode::OK, "the connection stays usable");
     }
     server.wait_for("unreachable");
-    server.wait_for("it ended without an answer");
-    // A component that traps after its answer began: the client is told while nothing of it is out, and by the end of the
-    // stream after that.
+    server.wait_for("the handler returned without a response");
+    // A component traps after its response begins: the client gets 502 if the head is not sent yet, otherwise the stream ends
+    // with an error.
     let mut sender = server.connect_h2::<Full<Bytes>>().await;
     let url = |path: &str| format!("http://{}{path}", server.address);
     let late = sender.send_request(Request::get(url("/late")).body(Full::default()).unwrap());
@@ -183,14 +183,14 @@ async fn a_component_that_fails_is_502_and_harms_nobody() {
         response.into_body().collect().await.map(|_| status)
     });
     if let Ok(status) = late.await.unwrap() {
-        assert_eq!(status, StatusCode::BAD_GATEWAY, "a body that was cut short is no whole body");
+        assert_eq!(status, StatusCode::BAD_GATEWAY, "a truncated body must not look complete");
     }
     let next = sender.send_request(Request::get(url("/")).body(Full::default()).unwrap()).await.unwrap();
-    assert_eq!(next.status(), StatusCode::OK, "the connection goes on");
+    assert_eq!(next.status(), StatusCode::OK, "the connection stays usable");
 }
 
 #[tokio::test]
-async fn a_component_goes_on_after_its_answer() {
+async fn a_component_can_work_after_its_response() {
     let mut server = Server::serve("traps", &[]);
     let response = server.get("/after").await;
     assert_eq!((text(&response), response.headers()["content-length"].to_str().unwrap()), ("ok", "2"));
@@ -198,7 +198,7 @@ async fn a_component_goes_on_after_its_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_given_up_is_no_whole_answer() {
+async fn an_aborted_response_does_not_look_complete() {
     let server = Server::serve("traps", &[]);
     let mut sender = server.connect_h2::<Full<Bytes>>().await;
     let request = Request::get(format!("http://{}/abort", server.address)).body(Full::default()).unwrap();
@@ -207,14 +207,14 @@ async fn an_answer_that_is_given_up_is_no_whole_answer() {
         let (head, body) = answer.await?.into_parts();
         body.collect().await.map(|_| head.status)
     });
-    // The client gets an error while nothing is out, and the end of the stream after that.
+    // The client gets 502 if the head is not sent yet, otherwise the stream ends with an error.
     if let Ok(status) = answer.await.unwrap() {
         assert_eq!(status, StatusCode::BAD_GATEWAY);
     }
 }
 
 #[tokio::test]
-async fn a_stream_of_the_hosts_is_an_answer_too() {
+async fn a_response_can_be_a_stream_of_the_host() {
     let folder = tempfile::tempdir().unwrap();
     let large = "x".repeat(1_000_000);
     std::fs::write(folder.path().join("note"), "small").unwrap();
@@ -222,12 +222,12 @@ async fn a_stream_of_the_hosts_is_an_answer_too() {
     let server = Server::serve("files-p3", &["--dir", &format!("{}::/files::ro", folder.path().display())]);
     assert_eq!(text(&server.get("/note").await), "small");
     assert!(text(&server.get("/large").await) == large, "the file is whole");
-    let said = server.get("/request").await;
-    assert_eq!(text(&said), "Some(Scheme::Http) Some(\"localhost\")");
+    let request = server.get("/request").await;
+    assert_eq!(text(&request), "Some(Scheme::Http) Some(\"localhost\")");
 }
 
 #[tokio::test]
-async fn head_gets_headers_alone() {
+async fn a_response_to_head_has_no_body() {
     for name in ["hello-p2", "hello-p3"] {
         let server = Server::serve(name, &[]);
         let request = Request::head("/").header("host", "a").body(Full::default()).unwrap();
@@ -273,12 +273,12 @@ async fn tls_serves_both_protocols() {
         };
         assert_eq!(status, StatusCode::OK, "{protocol}");
     }
-    // A client that never shakes hands keeps nobody waiting.
+    // A client that never completes its TLS handshake does not block the server.
     let _silent = std::net::TcpStream::connect(&server.address).unwrap();
 }
 
-/// A request whose body is not at its end yet: it is under way until the body is.
-async fn under_way(server: &Server) -> (mpsc::Sender<Frame<Bytes>>, hyper::body::Incoming) {
+/// Starts a request that is in progress until the test ends its body.
+async fn request_in_progress(server: &Server) -> (mpsc::Sender<Frame<Bytes>>, hyper::body::Incoming) {
     let mut sender = server.connect_h2().await;
     let (body, stream) = channel_body();
     let request = Request::post(format!("http://{}/", server.address)).body(stream).unwrap();
@@ -293,23 +293,23 @@ async fn under_way(server: &Server) -> (mpsc::Sender<Frame<Bytes>>, hyper::body:
 async fn the_first_signal_drains() {
     for signal in ["-INT", "-TERM"] {
         let mut server = Server::serve("echo-p3", &[]);
-        let (body, mut incoming) = under_way(&server).await;
+        let (body, mut incoming) = request_in_progress(&server).await;
         server.signal(signal);
         server.wait_for("Draining");
-        // What is under way goes on to its end.
+        // The request in progress completes.
         body.send(Frame::data(Bytes::from_static(b"ended"))).await.unwrap();
         assert_eq!(incoming.frame().await.unwrap().unwrap().into_data().unwrap(), "ended");
         drop(body);
         assert_eq!(incoming.collect().await.unwrap().to_bytes(), "");
         assert_eq!(server.exit_code(), Some(0));
-        assert!(std::net::TcpStream::connect(&server.address).is_err(), "nobody listens any more");
+        assert!(std::net::TcpStream::connect(&server.address).is_err(), "the server does not listen any more");
     }
 }
 
 #[tokio::test]
 async fn the_second_signal_aborts() {
     let mut server = Server::serve("echo-p2", &[]);
-    let (_body, _incoming) = under_way(&server).await;
+    let (_body, _incoming) = request_in_progress(&server).await;
     server.signal("-INT");
     server.wait_for("Draining");
     server.signal("-INT");
@@ -327,13 +327,13 @@ async fn running_out_of_file_descriptors_does_not_end_the_server() {
     command.args(["-c", &script]);
     let mut server = Server::start(command);
     let held: Vec<_> = (0..60).map(|_| std::net::TcpStream::connect(&server.address).unwrap()).collect();
-    server.wait_for("a connection could not be accepted");
+    server.wait_for("cannot accept a connection");
     drop(held);
     assert_eq!(server.get("/").await.status(), StatusCode::OK);
 }
 
 #[test]
-fn what_is_no_request_is_answered_as_such() {
+fn an_invalid_request_is_400() {
     let server = Server::serve("hello-p3", &[]);
     let ask = |head: &[u8]| {
         let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
@@ -346,6 +346,6 @@ fn what_is_no_request_is_answered_as_such() {
     assert_eq!(ask(b"GET / HTTP/1.1\r\nhost: a\r\n"), "HTTP/1.1 200 OK");
     assert_eq!(ask(b"GET / HTTP/1.1\r\n"), "HTTP/1.1 400 Bad Request");
     assert_eq!(ask(b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n"), "HTTP/1.1 400 Bad Request");
-    // What a guest would be shown without its first characters, so that routes say one thing and guests see another.
+    // A guest would see this path without its first characters, and so another path than the routes.
     assert_eq!(ask(b"GET /\xf4\x8f\xbf\xbf/hello HTTP/1.1\r\nhost: a\r\n"), "HTTP/1.1 400 Bad Request");
 }

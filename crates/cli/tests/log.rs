@@ -1,4 +1,4 @@
-//! The log: what components write to it, and how slowly it is read, concern no other component.
+//! The log: neither a component that writes much nor a slow reader of standard error affects other components.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use support::{PATIENCE, Server, get, guest, manifest, stderr, text, wharf};
 
-/// A server whose standard error is not read after it said where it serves.
+/// A server whose standard error is read only until the line with its address.
 struct Unread {
     child: Child,
     address: String,
@@ -42,7 +42,7 @@ impl Unread {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         let answer = tokio::time::timeout(PATIENCE, sender.send_request(get(path))).await;
-        answer.expect("the server stands still").unwrap().status().as_u16()
+        answer.expect("the server is blocked").unwrap().status().as_u16()
     }
 }
 
@@ -54,15 +54,15 @@ impl Drop for Unread {
 }
 
 #[tokio::test]
-async fn a_reader_who_stalls_stops_nothing() {
+async fn a_stalled_reader_does_not_block_the_server() {
     let (mut server, _folder) = Unread::start("limits = { log-rate = 1000000 }");
-    // Many times what a pipe and the writer hold.
+    // Far more than the pipe and the writer buffer.
     for _ in 0..20 {
         assert_eq!(server.get("/log?n=20000").await, 200);
     }
     assert_eq!(server.get("/unreachable").await, 502);
     assert_eq!(server.get("/hello").await, 200);
-    // Read again, it says how much is missing, and the host's own lines are all there.
+    // Once it is read again, the log has the number of dropped lines and all lines of the host.
     let (sender, lines) = std::sync::mpsc::channel();
     let stderr = server.stderr.take().unwrap();
     std::thread::spawn(move || {
@@ -73,17 +73,17 @@ async fn a_reader_who_stalls_stops_nothing() {
     let (mut dropped, mut trapped) = (0, false);
     while dropped == 0 || !trapped {
         let line = lines.recv_timeout(PATIENCE).expect("the log ends too early");
-        if let Some((_, rest)) = line.split_once("… ") {
-            assert!(rest.contains(" and 0 of the host dropped"), "{line}");
+        if let Some((_, rest)) = line.split_once("… dropped ") {
+            assert!(rest.contains(" and 0 of the host"), "{line}");
             dropped += rest.split(' ').next().unwrap().parse::<u64>().unwrap();
         }
-        trapped |= line.contains("the component failed: it trapped");
+        trapped |= line.contains("the component failed: wasm trap");
     }
     assert!(dropped > 10_000, "{dropped}");
 }
 
 #[tokio::test]
-async fn a_program_whose_log_is_not_read_ends_all_the_same() {
+async fn the_program_exits_although_its_log_is_not_read() {
     let (mut server, _folder) = Unread::start("limits = { log-rate = 1000000 }");
     for _ in 0..10 {
         assert_eq!(server.get("/log?n=20000").await, 200);
@@ -92,7 +92,7 @@ async fn a_program_whose_log_is_not_read_ends_all_the_same() {
     assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     let begun = Instant::now();
     while server.child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < PATIENCE, "it waits for its reader");
+        assert!(begun.elapsed() < PATIENCE, "the exit waits for the reader of the log");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let mut rest = Vec::new();
@@ -108,7 +108,7 @@ fn logger(limits: &str) -> Server {
 }
 
 #[tokio::test]
-async fn what_a_component_logs_is_lines_of_text() {
+async fn control_characters_in_log_messages_are_escaped() {
     let mut server = logger("");
     let shown = "a\\u{1b}[2Jb\\r2026-01-01T00:00:00Z ERROR forged\\u{85}c\\u{202e}d";
     for path in ["/forge-log", "/forge-print"] {
@@ -124,22 +124,22 @@ async fn a_message_is_bounded_and_its_length_counts() {
     let mut server = logger("limits = { log-rate = 100, memory = '512MiB' }");
     server.get("/long?50000000").await;
     let line = server.wait_for("bytes more)");
-    // Of the message 16 KiB, and of its context a quarter of one.
+    // The message is cut at 16 KiB, its context at a quarter of one.
     assert!(line.len() < 18_000, "{} bytes", line.len());
     server.forget();
-    // 16 lines' worth each, of a hundred that a second may have.
+    // Each message counts as 16 lines, and the limit is a hundred lines a second.
     for _ in 0..20 {
         server.get("/long?50000").await;
     }
     server.wait_for("log-rate");
     server.forget();
-    // A message of very many lines takes no longer than its first ones.
+    // A message of very many lines costs no more than its first lines.
     server.get("/lines?5000000").await;
 }
 
 #[test]
-fn a_trap_names_functions_as_text() {
-    // A function whose name is meant to look like a line of the log.
+fn control_characters_in_function_names_of_a_trap_are_escaped() {
+    // The function's name imitates a line of the log.
     let wat = r#"(component
         (core module $m (func $f (@name "x\n2026-01-01 ERROR forged\1b[31m") (export "run") unreachable))
         (core instance $i (instantiate $m))
@@ -150,8 +150,8 @@ fn a_trap_names_functions_as_text() {
     let path = folder.path().join("forger.wasm");
     std::fs::write(&path, wat::parse_str(wat).unwrap()).unwrap();
     let output = support::run(&["run", path.to_str().unwrap()]);
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(5), "{said}");
-    assert!(said.contains("forged\\u{1b}[31m"), "{said}");
-    assert!(said.lines().all(|line| !line.starts_with("2026")), "{said}");
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{error}");
+    assert!(error.contains("forged\\u{1b}[31m"), "{error}");
+    assert!(error.lines().all(|line| !line.starts_with("2026")), "{error}");
 }

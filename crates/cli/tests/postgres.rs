@@ -1,4 +1,4 @@
-//! `examples/postgres` against a real server: a component with a client library of its own, and one address of the network.
+//! `examples/postgres` with a real server: a component with its own client library and a grant for one address.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,7 +10,7 @@ use http_body_util::Full;
 use support::postgres::Postgres;
 use support::{Server, manifest, root, text};
 
-/// The example's component, with this database and this grant.
+/// Serves the example's component with this database and this grant.
 fn notes(url: &str, host: &str) -> Server {
     let component = root().join("examples/postgres/components/postgres-notes.wasm");
     let text = format!(
@@ -54,12 +54,12 @@ async fn a_component_keeps_notes_in_a_real_database() {
 
     database.stop();
     assert_eq!(ask(&server, "GET", "/notes", "").await.status(), 503);
-    database.start_again();
+    database.restart();
     assert_eq!(ask(&server, "GET", "/notes", "").await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_and_a_missing_grant_are_told() {
+async fn a_wrong_password_and_a_missing_grant_result_in_errors() {
     let database = Postgres::start();
     let granted = format!("tcp://127.0.0.1:{}", database.port());
     let server = notes(&database.url_with("wrong"), &granted);

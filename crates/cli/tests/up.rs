@@ -1,4 +1,4 @@
-//! `wharf up` with several manifests, and told to read them again.
+//! `wharf up` with several manifests, and its reload at SIGHUP.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -25,7 +25,7 @@ fn up(paths: &[&Path]) -> Server {
 }
 
 #[tokio::test]
-async fn several_manifests_and_folders_of_them_are_served_together() {
+async fn up_serves_several_manifests_and_folders_of_manifests() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["one", "two", "three"] {
         manifest(&folder.path().join(name), name, "hello-p2");
@@ -37,15 +37,15 @@ async fn several_manifests_and_folders_of_them_are_served_together() {
         let two = if paths.len() == 1 { StatusCode::OK } else { StatusCode::NOT_FOUND };
         assert_eq!(server.get("/two/").await.status(), two);
     }
-    // The same name twice, and a route twice, are said before anything is served.
+    // A duplicate workload name or route is reported before anything is served.
     manifest(&folder.path().join("four"), "one", "hello-p2");
-    let refused = run(&["up", folder.path().to_str().unwrap()]);
-    assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
-    assert!(stderr(&refused).contains("both declare `default/one`"), "{}", stderr(&refused));
+    let rejected = run(&["up", folder.path().to_str().unwrap()]);
+    assert_eq!(rejected.status.code(), Some(3), "{}", stderr(&rejected));
+    assert!(stderr(&rejected).contains("workload `default/one` is declared in both"), "{}", stderr(&rejected));
 }
 
 #[tokio::test]
-async fn a_hang_up_reads_the_manifests_again() {
+async fn sighup_reloads_the_manifests() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     manifest(&at("one"), "one", "hello-p2");
@@ -58,12 +58,12 @@ async fn a_hang_up_reads_the_manifests_again() {
     std::fs::remove_dir_all(at("gone")).unwrap();
     server.signal("-HUP");
     server.wait_for("Stopped");
-    // On the same connection: no client has to connect again.
+    // The connection survives the reload.
     let after = connection.ask(support::get("/one/")).await;
-    assert_ne!(before.body(), after.body(), "the new version answers");
+    assert_ne!(before.body(), after.body(), "the new version responds");
     assert_eq!(connection.ask(support::get("/new/")).await.status(), StatusCode::OK);
     assert_eq!(connection.ask(support::get("/gone/")).await.status(), StatusCode::NOT_FOUND);
-    // What is wrong replaces nothing.
+    // An invalid manifest replaces nothing.
     std::fs::write(at("new").join("wharf.toml"), "name = 7").unwrap();
     server.signal("-HUP");
     server.wait_for("error:");
@@ -73,7 +73,7 @@ async fn a_hang_up_reads_the_manifests_again() {
 }
 
 #[tokio::test]
-async fn limits_and_modes_are_given_on_the_command_line() {
+async fn serve_applies_limits_and_instance_policy_of_the_command_line() {
     let server = Server::serve("abuse-p2", &["--reuse", "2", "--limit", "time=200ms", "--limit", "memory=16MiB"]);
     let mut connection = server.connect().await;
     let mut counts = Vec::new();
@@ -81,14 +81,16 @@ async fn limits_and_modes_are_given_on_the_command_line() {
         let response = connection.ask(support::get("/count")).await;
         counts.push(support::text(&response).to_owned());
     }
-    // An instance serves two; the next call may come a moment before it is back.
+    // An instance serves two calls. A call that arrives before the instance is back gets a new one.
     assert!(counts.contains(&"2".to_owned()), "{counts:?}");
     assert!(counts.iter().all(|count| count == "1" || count == "2"), "{counts:?}");
     assert_eq!(connection.ask(support::get("/spin")).await.status(), StatusCode::GATEWAY_TIMEOUT);
     let guest = guest("abuse-p2");
-    for (limit, says) in [("time=5", "100ms or 2s"), ("size=1", "there is no such limit"), ("files=many", "a number")] {
-        let refused = run(&["serve", guest.to_str().unwrap(), "--limit", limit]);
-        assert_eq!(refused.status.code(), Some(2));
-        assert!(stderr(&refused).contains(says), "{}", stderr(&refused));
+    for (limit, expected) in
+        [("time=5", "such as `100ms`"), ("size=1", "unknown limit"), ("files=many", "expected an integer")]
+    {
+        let rejected = run(&["serve", guest.to_str().unwrap(), "--limit", limit]);
+        assert_eq!(rejected.status.code(), Some(2));
+        assert!(stderr(&rejected).contains(expected), "{}", stderr(&rejected));
     }
 }

@@ -1,4 +1,5 @@
-//! Every function of every WASI interface, called by a guest that asserts what it does, and the table of them in docs/wasi.md.
+//! Conformance: guests call every function of every WASI interface and assert its effects. The test also generates the table
+//! in docs/wasi.md.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -17,8 +18,9 @@ use wit_parser::{Resolve, WorldItem};
 /// A test of a guest, as the guest lists it.
 struct Test {
     name: String,
+    /// The functions that it tests.
     covers: Vec<String>,
-    /// What the guest says of it besides, such as `exit=3`.
+    /// Further properties, such as `exit=3`.
     notes: Vec<String>,
 }
 
@@ -38,21 +40,20 @@ fn tests(list: &str) -> Vec<Test> {
     list.lines().filter(|line| !line.is_empty()).map(Test::parse).collect()
 }
 
-/// What fails, and whose fault it is: all of it is the engine's, or a point on which the specification is of two minds. What
-/// begins to pass is to be taken off this list.
+/// The known failures of a guest, each with its cause. All are the engine's, or follow from an ambiguity of the specification.
 fn known(guest: &str) -> BTreeMap<&'static str, &'static str> {
     let list = include_str!("conformance/known.txt");
     let lines = list.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     lines.filter_map(|line| line.strip_prefix(guest)?.strip_prefix(' ')?.split_once(": ")).collect()
 }
 
-/// What is expected is what came: every test passed but those that are known not to.
+/// Asserts that exactly the known failures fail.
 fn compare(guest: &str, failed: &BTreeMap<String, String>) {
     let known = known(guest);
     let new: BTreeMap<_, _> = failed.iter().filter(|(name, _)| !known.contains_key(name.as_str())).collect();
     assert!(new.is_empty(), "{guest} fails: {new:#?}");
-    let mended: Vec<_> = known.keys().filter(|name| !failed.contains_key(**name)).collect();
-    assert!(mended.is_empty(), "{guest} passes {mended:?} by now: take them off conformance/known.txt");
+    let fixed: Vec<_> = known.keys().filter(|name| !failed.contains_key(**name)).collect();
+    assert!(fixed.is_empty(), "{guest} passes {fixed:?}: remove them from conformance/known.txt");
 }
 
 /// Runs a command guest on its two volumes.
@@ -71,28 +72,28 @@ fn run_file(file: &Path, args: &[&str]) -> Output {
     command.arg(format!("{}::/data", data.display())).arg("--dir").arg(format!("{}::/ro::ro", read_only.display()));
     command.arg(file).arg("--").args(args);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // A guest that does not read it leaves a broken pipe.
+    // If the guest does not read its input, the write fails with a broken pipe.
     child.stdin.take().unwrap().write_all(b"input\n").ok();
     child.wait_with_output().unwrap()
 }
 
-/// Runs all tests of a command guest; gives their list.
+/// Runs all tests of a command guest. Returns their list.
 fn conform(guest: &str) -> Vec<Test> {
     let listed = run(guest, &["list"]);
     assert!(listed.status.success(), "{}", stderr(&listed));
     let tests = tests(&stdout(&listed));
-    let ok = |said: &str, name: &str| said.lines().any(|line| line == format!("ok {name}"));
+    let ok = |output: &str, name: &str| output.lines().any(|line| line == format!("ok {name}"));
     let all = run(guest, &[]);
     let mut failed: BTreeMap<String, String> = BTreeMap::new();
     for test in tests.iter().filter(|test| test.exit().is_none()) {
-        // What a guest notes of a test has it run by itself.
+        // A test with notes runs in a process of its own.
         let alone = (!test.notes.is_empty()).then(|| run(guest, &[&test.name]));
         let output = alone.as_ref().unwrap_or(&all);
-        let said = stdout(output);
-        if !ok(&said, &test.name) {
+        let printed = stdout(output);
+        if !ok(&printed, &test.name) {
             let fail = format!("FAIL {}: ", test.name);
-            let why = said.lines().find_map(|line| line.strip_prefix(&fail)).map(str::to_owned);
-            failed.insert(test.name.clone(), why.unwrap_or_else(|| format!("did not end: {}", stderr(output))));
+            let reason = printed.lines().find_map(|line| line.strip_prefix(&fail)).map(str::to_owned);
+            failed.insert(test.name.clone(), reason.unwrap_or_else(|| format!("no result: {}", stderr(output))));
         }
     }
     compare(guest, &failed);
@@ -104,12 +105,12 @@ fn conform(guest: &str) -> Vec<Test> {
     tests
 }
 
-/// Runs all tests of a guest that answers HTTP; gives their list.
+/// Runs all tests of a guest that handles HTTP requests. Returns their list.
 async fn conform_http(guest: &str) -> Vec<Test> {
     let echo = support::echo::start().await;
     let authority = format!("HTTP_AUTHORITY={echo}");
     let server = Server::serve(guest, &["--inherit-network", "--env", &authority]);
-    // Some tests ask the server that they run in, by the name that it was asked under.
+    // Some tests send requests to the server that they run in, at the authority of their own request.
     let get = async |path: &str| {
         let request = http::Request::get(path).header("host", &server.address).body(Full::default());
         server.ask(request.unwrap()).await
@@ -127,9 +128,9 @@ async fn conform_http(guest: &str) -> Vec<Test> {
     tests
 }
 
-/// Where the engine keeps the texts of WASI's interfaces.
+/// The source folder of a dependency. Those of the engine contain the WIT and witx files of WASI.
 fn package(name: &str) -> PathBuf {
-    // For this platform: what the others need was not fetched.
+    // Only this platform's dependencies are fetched, so the metadata must be limited to it.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let arguments = ["metadata", "--format-version", "1", "--offline", "--filter-platform", &platform];
     let metadata = Command::new(env!("CARGO")).args(arguments).output().unwrap();
@@ -158,7 +159,7 @@ fn functions(wit: &Path) -> (String, BTreeSet<String>) {
     (version, functions)
 }
 
-/// Without `[async]`, which says how a function is called and not which it is.
+/// The name of a function without `[async]`, which is part of its calling convention.
 fn plain(function: &str) -> String {
     function.replacen("[async]", "", 1).replacen("[async ", "[", 1)
 }
@@ -170,11 +171,11 @@ fn functions_of_preview1(witx: &Path) -> BTreeSet<String> {
     named.map(|name| format!("wasi_snapshot_preview1#{name}")).collect()
 }
 
-/// The functions that a guest really imports: a linker leaves out what nobody calls.
+/// The functions that a guest imports. The linker removes functions without a caller, so it calls each of these.
 fn imports(guest_name: &str) -> BTreeSet<String> {
     let bytes = std::fs::read(guest(guest_name)).unwrap();
     let wit_component::DecodedWasm::Component(resolve, world) = wit_component::decode(&bytes).unwrap() else {
-        panic!("{guest_name} is no component");
+        panic!("{guest_name} is not a component");
     };
     let mut functions = BTreeSet::new();
     for (key, item) in &resolve.worlds[world].imports {
@@ -186,7 +187,7 @@ fn imports(guest_name: &str) -> BTreeSet<String> {
     functions
 }
 
-/// Functions with no test in a guest of this lane, and what tests them or why nothing does.
+/// Functions without a test in these guests, and the test elsewhere or the reason that there is none.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("wasi:cli/run#run", "every test of a command"),
     ("wasi:http/handler#handle", "every test over HTTP"),
@@ -202,25 +203,25 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
 ];
 
-/// A part of the table: the functions of one version, and the tests of its guests.
+/// Writes the rows of one WASI version: its functions, each with the tests that cover it.
 fn rows(table: &mut String, version: &str, functions: &BTreeSet<String>, tests: &[Test]) {
     let known: BTreeSet<_> = tests.iter().flat_map(|test| test.covers.iter().cloned()).collect();
-    let odd: Vec<_> = known.difference(functions).collect();
-    assert!(odd.is_empty(), "there is no {odd:?} in WASI {version}");
+    let unknown: Vec<_> = known.difference(functions).collect();
+    assert!(unknown.is_empty(), "WASI {version} has no functions {unknown:?}");
     for function in functions {
         let mut names: Vec<_> =
             tests.iter().filter(|test| test.covers.contains(function)).map(|test| test.name.clone()).collect();
         names.extend(ELSEWHERE.iter().filter(|(name, _)| name == function).map(|(_, by)| (*by).to_owned()));
-        assert!(!names.is_empty(), "WASI {version}: nothing tests {function}");
+        assert!(!names.is_empty(), "WASI {version}: no test covers {function}");
         let (interface, name) = function.split_once('#').unwrap();
         writeln!(table, "| {interface} | {name} | {version} | {} |", names.join(", ")).unwrap();
     }
 }
 
-/// A core module can be made a component, too, as it is when siblings call it. The adapter is less exact than the engine, where
-/// the guest notes it.
+/// The WASI 0.1 guest also passes as a component, which a core module becomes when siblings call it. The adapter differs from the
+/// engine in exit codes.
 #[test]
-fn a_program_of_wasi_0_1_is_the_same_as_a_component() {
+fn a_wasi_0_1_program_passes_in_its_component_form() {
     let folder =
         support::manifest(&format!("name = 'p1'\n[components.p1]\nsource = '{}'\n", guest("conform-p1").display()));
     let component = folder.path().join("conform-p1.wasm");
@@ -228,13 +229,13 @@ fn a_program_of_wasi_0_1_is_the_same_as_a_component() {
     assert!(composed.status.success(), "{}", stderr(&composed));
     let output = run_file(&component, &[]);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
-    assert_eq!(run_file(&component, &["exit"]).status.code(), Some(1), "the adapter knows of no other code");
+    assert_eq!(run_file(&component, &["exit"]).status.code(), Some(1), "the adapter supports no other code");
 }
 
-const BEGIN: &str = "<!-- Written by `BLESS=1 cargo test --workspace --test wasi`. -->\n";
+const BEGIN: &str = "<!-- Generated by `BLESS=1 cargo test --workspace --test wasi`. -->\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_function_does_what_it_says() {
+async fn every_function_conforms() {
     let (engine, http) = (package("wasmtime-wasi"), package("wasmtime-wasi-http"));
     let (second, functions_p2) = functions(&http.join("wit"));
     let (third, functions_p3) = functions(&http.join("src/p3/wit"));
@@ -245,10 +246,10 @@ async fn every_function_does_what_it_says() {
     for (guest, tests) in
         [("conform-p2", &p2), ("conform-p3", &p3), ("conform-http-p2", &http2), ("conform-http-p3", &http3)]
     {
-        let (said, imported) = (tests.iter().flat_map(|test| test.covers.iter().cloned()), imports(guest));
+        let (covered, imported) = (tests.iter().flat_map(|test| test.covers.iter().cloned()), imports(guest));
         let unused: Vec<_> =
-            said.filter(|name| !imported.contains(name) && ELSEWHERE.iter().all(|(n, _)| n != name)).collect();
-        assert!(unused.is_empty(), "{guest} says that it covers what it does not call: {unused:?}");
+            covered.filter(|name| !imported.contains(name) && ELSEWHERE.iter().all(|(n, _)| n != name)).collect();
+        assert!(unused.is_empty(), "{guest} lists functions as covered that it does not import: {unused:?}");
     }
     p2.append(&mut http2);
     p3.append(&mut http3);
@@ -258,10 +259,10 @@ async fn every_function_does_what_it_says() {
     rows(&mut table, &third, &functions_p3, &p3);
     let file = root().join("docs/wasi.md");
     let text = std::fs::read_to_string(&file).unwrap();
-    let (before, old) = text.split_once(BEGIN).expect("docs/wasi.md has lost the place of its table");
+    let (before, old) = text.split_once(BEGIN).expect("docs/wasi.md has the marker of the table");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&file, format!("{before}{BEGIN}{table}")).unwrap();
     } else {
-        assert!(old == table, "the table in docs/wasi.md is not that of the guests: BLESS=1 writes it");
+        assert!(old == table, "the table in docs/wasi.md is out of date; write it with BLESS=1");
     }
 }

@@ -1,6 +1,11 @@
-//! The engine: wasmtime with the settings that hosting needs, and the compiler's cache.
+//! The engine: wasmtime configured for hosting, its compiler and the cache of compiled code.
 
+pub(crate) mod background;
+pub mod cache;
+pub mod compile;
+pub(crate) mod core_dump;
 mod feature;
+pub(crate) mod ticker;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,35 +13,58 @@ use std::sync::Arc;
 
 use wasmtime::{Config, Enabled, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig, ProfilingStrategy};
 
-use crate::aside::Aside;
-use crate::compile::Compiler;
-use crate::compile::cache::Cache;
-use crate::dump::Dumps;
+use background::BackgroundPool;
+use cache::Cache;
+use compile::Compiler;
+use core_dump::CoreDumps;
 
 pub use feature::{Feature, FeatureError, Profiling};
 
-/// How many bytes of a pooled instance's memory, table and stack stay resident between two calls. Kept pages are cleared
-/// by writing zeros over what was touched, which costs a fraction of giving them back to the kernel and faulting them in
-/// again; see docs/performance.md.
+/// The bytes of a pooled memory, table and stack that stay resident between two instances. The allocator zeroes resident
+/// pages itself, which costs a fraction of returning them to the kernel and faulting them in again; see docs/performance.md.
 const KEEP_MEMORY: usize = 2 * 1024 * 1024;
 const KEEP_TABLE: usize = 64 * 1024;
 const KEEP_STACK: usize = 64 * 1024;
 
-/// How many memories, and how many tables, one core module of a pooled instance can have.
-const MOST_PER_MODULE: u32 = 16;
+/// The maximum number of memories, and of tables, of a core module in a pooled instance.
+const MAX_PER_MODULE: u32 = 16;
 
-/// A wasmtime engine set up for hosting, with its compiler and the cache of what it compiled. Cheap to clone; clones
+/// A wasmtime engine that is configured for hosting, with its compiler and the cache of compiled code. Clones are cheap and
 /// share everything.
+///
+/// ```
+/// use wharf::Engine;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = Engine::builder().instances(100).max_memory(64 << 20).build()?;
+/// assert!(engine.compiler().cache().is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Engine {
     wasmtime: wasmtime::Engine,
     compiler: Arc<Compiler>,
-    aside: Arc<Aside>,
-    dumps: Option<Arc<Dumps>>,
+    background: Arc<BackgroundPool>,
+    core_dumps: Option<Arc<CoreDumps>>,
     pooling: bool,
 }
 
-/// The settings of an [`Engine`].
+/// The settings of an [`Engine`], from [`Engine::builder`].
+///
+/// ```no_run
+/// use wharf::{Engine, Feature, Profiling};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = Engine::builder()
+///     .instances(5000)
+///     .cache("compiled", 1 << 30)
+///     .feature(Feature::Threads, false)
+///     .profiling(Profiling::PerfMap)
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct EngineBuilder {
     pooling: bool,
@@ -50,13 +78,14 @@ pub struct EngineBuilder {
     core_dumps: Option<PathBuf>,
 }
 
-/// Why an engine could not be made.
+/// wasmtime rejects the settings of an [`EngineBuilder`].
 #[derive(Debug, thiserror::Error)]
-#[error("the engine could not be started: {0:#}")]
-pub struct EngineError(wasmtime::Error);
+#[error("cannot start the engine: {0:#}")]
+pub struct EngineError(#[source] wasmtime::Error);
 
 impl Engine {
-    /// The default settings: a pool of 1,000 instances, memories of 4 GiB at most, no inlining, no cache.
+    /// Returns the default settings: a pool of 1,000 instances with memories of up to 4 GiB, without inlining and without a
+    /// cache.
     pub fn builder() -> EngineBuilder {
         EngineBuilder {
             pooling: true,
@@ -71,117 +100,119 @@ impl Engine {
         }
     }
 
-    /// The engine underneath. It interrupts guests by epochs: a store that a program makes by itself needs a deadline
-    /// ([`wasmtime::Store::set_epoch_deadline`]) before it runs anything.
+    /// Returns the wasmtime engine. It interrupts guests by epochs: a program that makes its own store sets a deadline with
+    /// [`wasmtime::Store::set_epoch_deadline`] before it runs a guest.
     pub fn wasmtime(&self) -> &wasmtime::Engine {
         &self.wasmtime
     }
 
-    /// Whether instances come from the pool. `false` when it was turned off, or when the address space was too small.
+    /// Returns whether instances come from the pool: `false` when pooling is off, or when the process has no address space
+    /// for the pool.
     pub fn is_pooling(&self) -> bool {
         self.pooling
     }
 
-    /// Where guests go on that compute for long.
-    pub(crate) fn aside(&self) -> &Arc<Aside> {
-        &self.aside
+    /// Returns the background threads, which continue guests that compute for long.
+    pub(crate) fn background(&self) -> &Arc<BackgroundPool> {
+        &self.background
     }
 
-    /// Where core dumps go.
-    pub(crate) fn dumps(&self) -> Option<&Arc<Dumps>> {
-        self.dumps.as_ref()
+    /// Returns the writer of core dumps, if they are on.
+    pub(crate) fn core_dumps(&self) -> Option<&Arc<CoreDumps>> {
+        self.core_dumps.as_ref()
     }
 
-    /// The compiler, with its cache.
+    /// Returns the compiler with its cache.
     pub fn compiler(&self) -> &Compiler {
         &self.compiler
     }
 }
 
 impl EngineBuilder {
-    /// Whether instances come from a pool whose memory is reserved at the start. On by default; an engine that has no
-    /// address space for the pool makes instances on demand, and says so in the log.
+    /// Sets whether instances come from a pool, whose address space [`build`](Self::build) reserves. On by default. When the
+    /// process has no address space for the pool, the engine logs a warning and allocates instances on demand.
     #[must_use]
     pub fn pooling(mut self, pooling: bool) -> Self {
         self.pooling = pooling;
         self
     }
 
-    /// How many instances, memories, tables and stacks the pool has. A fused component takes one of each for every core
-    /// module in it.
+    /// Sets the number of core instances, memories, tables and stacks in the pool, at least 1. 1,000 by default. A fused
+    /// component takes one of each for each of its core modules.
     #[must_use]
     pub fn instances(mut self, instances: u32) -> Self {
         self.instances = instances.max(1);
         self
     }
 
-    /// The most that one linear memory can have in a pooled instance, in bytes. Address space for it is reserved once
-    /// for each instance of the pool.
+    /// Sets the maximum size of a linear memory in a pooled instance, in bytes. 4 GiB by default. The pool reserves this
+    /// much address space for each of its memories.
     #[must_use]
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.max_memory = bytes;
         self
     }
 
-    /// Whether the compiler inlines calls between components and their adapters: links get a little faster, compiling
-    /// slower. Off by default; docs/performance.md has the figures.
+    /// Sets whether the compiler inlines calls across the adapters between components, which makes links a little faster
+    /// and compilation slower. Off by default; docs/performance.md has the figures.
     #[must_use]
     pub fn inlining(mut self, inlining: bool) -> Self {
         self.inlining = inlining;
         self
     }
 
-    /// Keeps compiled code in this folder, which is made if it is not there, and no more of it than `max_bytes`.
+    /// Caches compiled code in a directory, which is created if it does not exist, and evicts the least recently used code
+    /// above `max_bytes`. Off by default. [`Cache::open`] says which directories are refused.
     #[must_use]
     pub fn cache(mut self, folder: impl Into<PathBuf>, max_bytes: u64) -> Self {
         self.cache = Some((folder.into(), max_bytes));
         self
     }
 
-    /// Whether components may use a newer part of WebAssembly; each [`Feature`] says what it is otherwise.
+    /// Sets whether components may use a WebAssembly feature. Each [`Feature`] documents its default.
     #[must_use]
     pub fn feature(mut self, feature: Feature, on: bool) -> Self {
         self.features.insert(feature, on);
         self
     }
 
-    /// How an outside profiler learns what compiled code is whose. Off by default.
+    /// Sets how compiled code is announced to an external profiler. Off by default.
     #[must_use]
     pub fn profiling(mut self, profiling: Profiling) -> Self {
         self.profiling = profiling;
         self
     }
 
-    /// Whether a native debugger can step through components that have DWARF. Off by default: code gets larger, and takes
-    /// longer to compile.
+    /// Sets whether the compiler translates DWARF, so that a native debugger can step through components. Off by default,
+    /// because the code is larger and takes longer to compile.
     #[must_use]
     pub fn debug_info(mut self, debug_info: bool) -> Self {
         self.debug_info = debug_info;
         self
     }
 
-    /// Writes a core dump into this folder when a guest traps: its frames, globals and memories, 32 times at most. Whoever can
-    /// read the folder reads what the guests held.
+    /// Writes a core dump of each guest that traps into a directory, at most 32 in one process. Off by default. A core dump
+    /// has the frames, globals and memories of the guest, and with them its secrets. Only the owner can read the file.
     #[must_use]
     pub fn core_dumps(mut self, folder: impl Into<PathBuf>) -> Self {
         self.core_dumps = Some(folder.into());
         self
     }
 
-    /// Makes the engine.
+    /// Builds the engine. A cache that cannot be used is logged and left out.
     ///
     /// # Errors
-    /// [`EngineError`] when wasmtime refuses the settings.
+    /// [`EngineError`] when wasmtime rejects the settings.
     pub fn build(self) -> Result<Engine, EngineError> {
         let (wasmtime, pooling) = if self.pooling {
             match wasmtime::Engine::new(&self.config(true)) {
                 Ok(engine) => (engine, true),
                 Err(error) => {
-                    // Settings that do not go together fail without a pool, too.
+                    // Settings that contradict each other fail here as well.
                     let engine = wasmtime::Engine::new(&self.config(false)).map_err(EngineError)?;
                     tracing::warn!(
                         error = format!("{error:#}"),
-                        "no address space for a pool of {} instances; making instances on demand, which is slower",
+                        "cannot reserve a pool of {} instances; allocating instances on demand, which is slower",
                         self.instances
                     );
                     (engine, false)
@@ -192,9 +223,9 @@ impl EngineBuilder {
         };
         let cache = self.cache.and_then(|(folder, max_bytes)| Cache::open(folder, max_bytes));
         let compiler = Arc::new(Compiler::new(wasmtime.clone(), cache));
-        let aside = Arc::new(Aside::new(&wasmtime));
-        let dumps = self.core_dumps.map(|folder| Arc::new(Dumps::new(folder)));
-        Ok(Engine { wasmtime, compiler, aside, dumps, pooling })
+        let background = Arc::new(BackgroundPool::new(&wasmtime));
+        let core_dumps = self.core_dumps.map(|folder| Arc::new(CoreDumps::new(folder)));
+        Ok(Engine { wasmtime, compiler, background, core_dumps, pooling })
     }
 
     fn config(&self, pooling: bool) -> Config {
@@ -204,7 +235,7 @@ impl EngineBuilder {
         config.wasm_component_model_implements(true);
         let simd = self.features.get(&Feature::Simd).copied().unwrap_or(true);
         for (feature, _, default) in Feature::ALL {
-            // Relaxed vectors are vectors.
+            // wasmtime rejects relaxed SIMD without SIMD.
             let default = default && (feature != Feature::RelaxedSimd || simd);
             feature.set(&mut config, self.features.get(&feature).copied().unwrap_or(default));
         }
@@ -215,7 +246,7 @@ impl EngineBuilder {
         });
         config.debug_info(self.debug_info);
         config.coredump_on_trap(self.core_dumps.is_some());
-        // What makes a guest stop at each tick of the clock, to be asked whether it may go on.
+        // A guest yields at each tick of the ticker, so that the host can suspend or end it.
         config.epoch_interruption(true);
         if self.inlining {
             config.compiler_inlining(Inlining::Yes);
@@ -227,12 +258,12 @@ impl EngineBuilder {
                 .total_memories(self.instances)
                 .total_tables(self.instances)
                 .total_stacks(self.instances)
-                // A fused component has its siblings' modules and the adapters between them.
+                // A fused component contains the modules of all its components, and adapters between them.
                 .max_core_instances_per_component(self.instances)
                 .max_memories_per_component(self.instances)
                 .max_tables_per_component(self.instances)
-                .max_memories_per_module(MOST_PER_MODULE)
-                .max_tables_per_module(MOST_PER_MODULE)
+                .max_memories_per_module(MAX_PER_MODULE)
+                .max_tables_per_module(MAX_PER_MODULE)
                 .max_component_instance_size(16 * 1024 * 1024)
                 .max_core_instance_size(16 * 1024 * 1024)
                 .max_memory_size(self.max_memory)

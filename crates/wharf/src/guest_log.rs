@@ -1,23 +1,30 @@
-//! What a component writes to the host's log: bounded in length and rate, and never more than text.
+//! The log output of components, limited in length and rate.
 //!
-//! Takes text that a component chose; gives events with the target [`TARGET`], a line each. A line cannot end early,
-//! move a terminal's cursor or pass for a line of the host: control characters are escaped.
+//! Takes text from a component; emits one [`tracing`] event for each line, with the target [`TARGET`]. Control characters
+//! are escaped, so a component can neither forge a line of the host nor control the terminal that shows the log.
 
 use std::borrow::Cow;
 
-use crate::limits::Guard;
+use crate::limits::LimitTracker;
 
-/// The target of everything that components write, which tells it from what the host itself has to say.
+/// The target of the events that carry output of components. The host's own events have other targets, so that a
+/// subscriber can tell the two apart.
 pub const TARGET: &str = "wharf::guest";
 
-/// The longest line, in bytes; the rest of a longer one is dropped.
+/// The maximum length of a line, in bytes. Longer lines are truncated.
 pub const MAX_LINE: usize = 16 * 1024;
-/// The longest context of a line, in bytes.
+/// The maximum length of the context of a line, in bytes. Longer contexts are truncated.
 pub const MAX_CONTEXT: usize = 256;
-/// How many bytes count as one line for the limit `log-rate`.
-const LINE: usize = 1024;
+/// The number of bytes that count as one line for the limit `log-rate`.
+const BYTES_PER_LINE: usize = 1024;
 
-/// Text with its control characters escaped, and those that change the direction of what follows.
+/// Escapes control characters and the characters that change the direction of text. Tabs stay as they are.
+///
+/// ```
+/// use wharf::guest_log::escape;
+///
+/// assert_eq!(escape("done\r\x1b[31m"), "done\\r\\u{1b}[31m");
+/// ```
 pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_control) {
         return Cow::Borrowed(text);
@@ -34,39 +41,58 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 }
 
 fn is_control(c: char) -> bool {
-    // A tab is part of what programs print. Unicode's line separators and bidirectional controls are no control
-    // characters by their category, and do what those do.
+    // Programs print tabs. Unicode does not classify line separators and bidirectional controls as control characters,
+    // although terminals act on them.
     (c.is_control() && c != '\t') || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Text of at most so many bytes, escaped; what was cut off is said.
-pub fn bounded(text: &str, most: usize) -> Cow<'_, str> {
-    if text.len() <= most {
+/// Escapes text as [`escape`] does, after truncating it to `max_bytes`. A truncated text ends with the number of bytes that
+/// are missing.
+///
+/// ```
+/// use wharf::guest_log::bounded;
+///
+/// assert_eq!(bounded("connection refused", 10), "connection… (8 bytes more)");
+/// ```
+pub fn bounded(text: &str, max_bytes: usize) -> Cow<'_, str> {
+    if text.len() <= max_bytes {
         return escape(text);
     }
-    let end = text.floor_char_boundary(most);
+    let end = text.floor_char_boundary(max_bytes);
     Cow::Owned(format!("{}… ({} bytes more)", escape(&text[..end]), text.len() - end))
 }
 
-/// Where a line comes from.
+/// The origin of a component's text. It becomes a field of the event.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Source<'a> {
     /// A standard stream: `stdout` or `stderr`.
     Stream(&'static str),
-    /// `wasi:logging`, with the context that the component gave.
+    /// A call of [`wasi:logging`](https://github.com/WebAssembly/wasi-logging), with the context that the component passes.
     Context(&'a str),
 }
 
-/// Writes a component's text to the log, each of its lines by itself, as far as the limit `log-rate` allows.
-pub fn write(guard: &Guard, component: &str, level: tracing::Level, source: Source<'_>, text: &str) {
-    let workload = &*guard.workload;
-    // An empty text is a line, too.
+/// Writes a component's text to the log, one event for each line. Lines above the limit `log-rate` are dropped, and
+/// `tracker` counts the refusal.
+///
+/// ```
+/// use wharf::guest_log::{self, Source};
+/// use wharf::limits::LimitTracker;
+///
+/// /// What a plugin does when its component logs.
+/// fn connected(tracker: &LimitTracker, component: &str) {
+///     guest_log::write(tracker, component, tracing::Level::INFO, Source::Context("database"), "connected");
+/// }
+/// ```
+pub fn write(tracker: &LimitTracker, component: &str, level: tracing::Level, source: Source<'_>, text: &str) {
+    let workload = &*tracker.workload;
+    // An empty text is one empty line.
     let lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
     for line in lines {
         let line = line.strip_suffix('\r').unwrap_or(line);
-        let cost = line.len().min(MAX_LINE).div_ceil(LINE).max(1);
-        if !guard.may_log(u32::try_from(cost).unwrap_or(u32::MAX)) {
-            // The rest would be dropped, too; counting it would take as long as a component likes.
+        let cost = line.len().min(MAX_LINE).div_ceil(BYTES_PER_LINE).max(1);
+        if !tracker.may_log(u32::try_from(cost).unwrap_or(u32::MAX)) {
+            // The remaining lines would be dropped as well. Counting them would take time that the component controls.
             return;
         }
         let line = bounded(line, MAX_LINE);
@@ -106,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_cut_between_characters() {
+    fn truncation_respects_character_boundaries() {
         assert_eq!(bounded("short", 5), "short");
         assert_eq!(bounded("ééé", 3), "é… (4 bytes more)");
     }

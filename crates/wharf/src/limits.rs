@@ -1,42 +1,59 @@
-//! What one instance of a unit may use, and what was refused for it.
+//! The limits of a unit's instances, and the count of what each limit refuses.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use workload::manifest::{self, Bytes, Millis};
+pub use wharf_api::Limit;
 
-/// How long ago, in milliseconds, reaching a limit was last logged for it to be logged again.
-const BURST: u64 = 10_000;
+use workload::manifest::{self, ByteSize, Millis};
 
-/// What a file, a socket or a stream of one holds at most, in bytes: what is on its way to or from the system.
-const HELD: u64 = 64 * 1024;
+/// The shortest time between two warnings about one limit, in milliseconds.
+const WARNING_INTERVAL: u64 = 10_000;
 
-/// What one instance of a unit may use: what its entry component's manifest says, and a host's defaults for the rest.
+/// The most that an open file, a socket or a stream of one buffers, in bytes.
+const BUFFER: u64 = 64 * 1024;
+
+/// The most failed calls of a unit that are logged in a second. Clients can make calls fail as often as they like.
+const MAX_LOGGED_FAILURES: u32 = 20;
+
+/// The limits of a unit: the host's defaults, overridden by what the manifest declares for the unit's entry component.
+///
+/// Each field says what its limit applies to. docs/limits.md says what happens when a limit is reached.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use wharf::Limits;
+///
+/// let limits = Limits { memory: 64 << 20, time: Some(Duration::from_secs(5)), ..Limits::default() };
+/// assert_eq!(limits.concurrency, 128);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Memory in bytes: all linear memories and tables together, and what the host keeps for the instance.
+    /// Memory of an instance, in bytes: the sum of its linear memories, its tables and what the host holds for it.
+    /// 256 MiB by default.
     pub memory: u64,
-    /// Wall-clock time of a call, from its admission to the last byte of its answer. `None` is no limit.
+    /// Wall-clock time of a call, from its admission to the last byte of its response. `None` means no limit. One minute by
+    /// default.
     pub time: Option<Duration>,
-    /// Wall-clock time of what an instance does once its calls are answered, to the last byte.
+    /// Wall-clock time that an instance may run on after the last byte of its last response. 30 seconds by default.
     pub after_response: Duration,
-    /// CPU time of a call. `None` is no limit.
+    /// CPU time of a call. `None` means no limit. 10 seconds by default.
     pub cpu: Option<Duration>,
-    /// Calls at once. As many again may wait.
+    /// Concurrent calls of the unit. The same number of calls may wait. 128 by default.
     pub concurrency: u32,
-    /// Size of a request's body, in bytes.
+    /// Size of the body of a request, in bytes. 256 MiB by default.
     pub request_body: u64,
-    /// Size of a response's body, in bytes.
+    /// Size of the body of a response, in bytes. 1 GiB by default.
     pub response_body: u64,
-    /// Size of all headers of a message together, in bytes.
+    /// Size of all headers of a message, in bytes. 64 KiB by default.
     pub headers: u64,
-    /// Open sockets, and HTTP requests under way, each.
+    /// Open sockets of an instance, and separately its outgoing HTTP requests in progress. 256 by default.
     pub connections: u32,
-    /// Open files and folders.
+    /// Open files and directories of an instance. 256 by default.
     pub files: u32,
-    /// Log lines a second; a line counts once for each KiB of it.
+    /// Log lines of the unit in a second. A line counts once for each KiB. 1000 by default.
     pub log_rate: u32,
 }
 
@@ -59,17 +76,17 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// These, with what a manifest says instead.
+    /// Returns these limits, overridden by those that a manifest declares.
     #[must_use]
     pub fn with(&self, declared: &manifest::Limits) -> Self {
-        let bytes = |declared: Option<Bytes>, default: u64| declared.map_or(default, |bytes| bytes.0);
+        let bytes = |declared: Option<ByteSize>, default: u64| declared.map_or(default, |bytes| bytes.0);
         let time = |declared: Option<Millis>, default| declared.map(Millis::duration).or(default);
         Self {
             memory: bytes(declared.memory, self.memory),
             time: time(declared.time, self.time),
             after_response: declared.after_response.map_or(self.after_response, Millis::duration),
             cpu: time(declared.cpu, self.cpu),
-            // None at all would be a workload that can never answer.
+            // With a limit of 0 the unit could never accept a call.
             concurrency: declared.concurrency.unwrap_or(self.concurrency).max(1),
             request_body: bytes(declared.request_body, self.request_body),
             response_body: bytes(declared.response_body, self.response_body),
@@ -80,7 +97,8 @@ impl Limits {
         }
     }
 
-    /// These without time limits but for what a manifest says: for commands and services, which run as long as they run.
+    /// Returns these limits without the default limits of time and CPU: only those that a manifest declares apply. For
+    /// commands and services, which have no natural end.
     #[must_use]
     pub fn untimed(mut self, declared: &manifest::Limits) -> Self {
         self.time = declared.time.map(Millis::duration);
@@ -88,10 +106,10 @@ impl Limits {
         self
     }
 
-    /// These, where they are not above what a host lets any workload have.
+    /// Returns these limits, lowered to the ceilings that the host sets for all workloads.
     #[must_use]
     pub fn below(self, ceilings: &manifest::Limits) -> Self {
-        let bytes = |limit: u64, ceiling: Option<Bytes>| ceiling.map_or(limit, |ceiling| limit.min(ceiling.0));
+        let bytes = |limit: u64, ceiling: Option<ByteSize>| ceiling.map_or(limit, |ceiling| limit.min(ceiling.0));
         let count = |limit: u32, ceiling: Option<u32>| ceiling.map_or(limit, |ceiling| limit.min(ceiling));
         let time = |limit: Option<Duration>, ceiling: Option<Millis>| {
             let ceiling = ceiling.map(Millis::duration);
@@ -112,136 +130,81 @@ impl Limits {
         }
     }
 
-    /// How many files or sockets there may be where a manifest allows `count`: each holds something.
-    pub(crate) fn by_memory(&self, count: u32) -> u64 {
-        u64::from(count).min(self.memory / HELD)
+    /// Lowers a number of files or sockets to what the memory limit has room for, because each one holds a buffer.
+    pub(crate) fn capped_by_memory(&self, count: u32) -> u64 {
+        u64::from(count).min(self.memory / BUFFER)
     }
 
-    /// A limit as people write it.
-    fn shown(&self, limit: Limit) -> String {
+    /// Formats the value of a limit for people.
+    fn display(&self, limit: Limit) -> String {
         let time =
             |time: Option<Duration>| time.map_or("none".to_owned(), |t| humantime::format_duration(t).to_string());
         match limit {
-            Limit::Memory => Bytes(self.memory).to_string(),
+            Limit::Memory => ByteSize(self.memory).to_string(),
             Limit::Time => time(self.time),
             Limit::AfterResponse => time(Some(self.after_response)),
             Limit::Cpu => time(self.cpu),
             Limit::Concurrency => self.concurrency.to_string(),
-            Limit::RequestBody => Bytes(self.request_body).to_string(),
-            Limit::ResponseBody => Bytes(self.response_body).to_string(),
-            Limit::Headers => Bytes(self.headers).to_string(),
-            Limit::Connections => self.by_memory(self.connections).to_string(),
-            Limit::Files => self.by_memory(self.files).to_string(),
+            Limit::RequestBody => ByteSize(self.request_body).to_string(),
+            Limit::ResponseBody => ByteSize(self.response_body).to_string(),
+            Limit::Headers => ByteSize(self.headers).to_string(),
+            Limit::Connections => self.capped_by_memory(self.connections).to_string(),
+            Limit::Files => self.capped_by_memory(self.files).to_string(),
             Limit::LogRate => self.log_rate.to_string(),
-            Limit::Instances => "the host's pool".to_owned(),
+            _ => "the host's pool".to_owned(),
         }
     }
 }
 
-/// The limits by name, as the manifest spells them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Limit {
-    /// [`Limits::memory`].
-    Memory,
-    /// [`Limits::time`].
-    Time,
-    /// [`Limits::after_response`].
-    AfterResponse,
-    /// [`Limits::cpu`].
-    Cpu,
-    /// [`Limits::concurrency`].
-    Concurrency,
-    /// [`Limits::request_body`].
-    RequestBody,
-    /// [`Limits::response_body`].
-    ResponseBody,
-    /// [`Limits::headers`].
-    Headers,
-    /// [`Limits::connections`].
-    Connections,
-    /// [`Limits::files`].
-    Files,
-    /// [`Limits::log_rate`].
-    LogRate,
-    /// Not of a workload: the host's pool has no more instances.
-    Instances,
-}
-
-impl Limit {
-    const ALL: [(Self, &'static str); 12] = [
-        (Self::Memory, "memory"),
-        (Self::Time, "time"),
-        (Self::AfterResponse, "after-response"),
-        (Self::Cpu, "cpu"),
-        (Self::Concurrency, "concurrency"),
-        (Self::RequestBody, "request-body"),
-        (Self::ResponseBody, "response-body"),
-        (Self::Headers, "headers"),
-        (Self::Connections, "connections"),
-        (Self::Files, "files"),
-        (Self::LogRate, "log-rate"),
-        (Self::Instances, "instances"),
-    ];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
-}
-
-/// How often each limit was reached by the instances of one unit.
+/// The number of refusals by each limit, over all instances of a unit.
 #[derive(Debug)]
 pub struct Refusals {
     counts: [AtomicU64; Limit::ALL.len()],
-    /// When each was last logged, in milliseconds since `since`, plus one.
-    logged: [AtomicU64; Limit::ALL.len()],
-    since: Instant,
+    /// The time of each limit's last warning, in milliseconds since `start`, plus one. 0 means that there was none.
+    last_warned: [AtomicU64; Limit::ALL.len()],
+    start: Instant,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self { counts: Default::default(), logged: Default::default(), since: Instant::now() }
+        Self { counts: Default::default(), last_warned: Default::default(), start: Instant::now() }
     }
 }
 
 impl Refusals {
-    /// Counts a refusal. Gives whether it begins a burst, and so is to be logged.
-    fn count(&self, limit: Limit) -> bool {
+    /// Counts a refusal. Returns whether to log a warning: at most one in [`WARNING_INTERVAL`].
+    fn record(&self, limit: Limit) -> bool {
         let i = limit as usize;
         self.counts[i].fetch_add(1, Ordering::Relaxed);
-        let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
-        let before = self.logged[i].load(Ordering::Relaxed);
-        let quiet = before == 0 || now - before.min(now) >= BURST;
-        quiet && self.logged[i].compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        let last = self.last_warned[i].load(Ordering::Relaxed);
+        let due = last == 0 || now - last.min(now) >= WARNING_INTERVAL;
+        due && self.last_warned[i].compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// The limits that were reached, and how often.
+    /// Returns the number of refusals by each limit that was reached.
     pub fn counts(&self) -> BTreeMap<Limit, u64> {
-        let counts = Limit::ALL.iter().zip(&self.counts).map(|((limit, _), n)| (*limit, n.load(Ordering::Relaxed)));
+        let counts = Limit::ALL.iter().zip(&self.counts).map(|(limit, n)| (*limit, n.load(Ordering::Relaxed)));
         counts.filter(|(_, n)| *n > 0).collect()
     }
 }
 
-/// The limits of a unit, and what was refused for them: one for all its instances.
+/// The limits of a unit with their refusals and log rates, shared by all instances of the unit.
 #[derive(Debug)]
-pub struct Guard {
+pub struct LimitTracker {
     pub(crate) workload: std::sync::Arc<str>,
     pub(crate) entry: workload::Name,
     pub(crate) limits: Limits,
     pub(crate) refusals: Refusals,
-    /// Whether nobody else is on the host, for whom its calls would have to make room.
+    /// Whether the host runs this workload alone, so that its calls need not yield to others.
     pub(crate) dedicated: bool,
-    log: LogRate,
-    failures: LogRate,
-    /// The failures that were not logged since the last one that was.
+    lines: RateLimiter,
+    failures: RateLimiter,
+    /// The failures since the last logged one.
     unlogged: AtomicU64,
 }
 
-/// How many failures of calls are logged a second. Clients can have a component fail as often as they like.
-const FAILURES: u32 = 20;
-
-impl Guard {
+impl LimitTracker {
     pub(crate) fn new(workload: std::sync::Arc<str>, entry: workload::Name, limits: Limits, dedicated: bool) -> Self {
         Self {
             workload,
@@ -249,73 +212,75 @@ impl Guard {
             limits,
             refusals: Refusals::default(),
             dedicated,
-            log: LogRate::default(),
-            failures: LogRate::default(),
+            lines: RateLimiter::default(),
+            failures: RateLimiter::default(),
             unlogged: AtomicU64::new(0),
         }
     }
 
-    /// The limits.
+    /// Returns the limits.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Counts that a limit was reached, and logs it once for a burst.
+    /// Counts a refusal by a limit, and logs a warning unless one was logged for the same limit in the last 10 seconds.
     pub fn refuse(&self, limit: Limit) {
-        if self.refusals.count(limit) {
-            let (name, value) = (limit.name(), self.limits.shown(limit));
+        if self.refusals.record(limit) {
+            let (name, value) = (limit.name(), self.limits.display(limit));
             tracing::warn!(
                 workload = &*self.workload, component = %self.entry, limit = name,
-                "a limit was reached: {name}, {value}; said once for many"
+                "limit reached: {name} ({value}); further warnings suppressed for 10 s"
             );
         }
     }
 
-    /// Whether a component may write so many more lines to the log now.
+    /// Takes `lines` from the log rate of this second. Returns whether the component may write them.
     pub(crate) fn may_log(&self, lines: u32) -> bool {
-        let may = self.log.take(self.limits.log_rate, lines);
-        if !may {
+        let allowed = self.lines.take(self.limits.log_rate, lines);
+        if !allowed {
             self.refuse(Limit::LogRate);
         }
-        may
+        allowed
     }
 
-    /// Logs that a call failed, unless many others did in the same second; those are counted.
-    pub fn failed(&self, why: &str) {
-        if !self.failures.take(FAILURES, 1) {
+    /// Logs a failed call with its reason. Above 20 failures in a second it only counts them, and the next logged failure
+    /// reports the count in the field `unlogged`.
+    pub fn log_failure(&self, reason: &str) {
+        if !self.failures.take(MAX_LOGGED_FAILURES, 1) {
             self.unlogged.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let (workload, component) = (&*self.workload, &self.entry);
         match self.unlogged.swap(0, Ordering::Relaxed) {
-            0 => tracing::error!(workload, %component, "the component failed: {why}"),
-            unlogged => tracing::error!(workload, %component, unlogged, "the component failed: {why}"),
+            0 => tracing::error!(workload, %component, "the component failed: {reason}"),
+            unlogged => tracing::error!(workload, %component, unlogged, "the component failed: {reason}"),
         }
     }
 }
 
-/// Counts lines second by second.
+/// Limits how much happens in each second.
 #[derive(Debug)]
-struct LogRate {
-    since: Instant,
-    /// The second in the upper half, the lines in it in the lower.
+struct RateLimiter {
+    start: Instant,
+    /// The current second in the upper 32 bits, and the amount taken in it in the lower 32.
     window: AtomicU64,
 }
 
-impl Default for LogRate {
+impl Default for RateLimiter {
     fn default() -> Self {
-        Self { since: Instant::now(), window: AtomicU64::new(0) }
+        Self { start: Instant::now(), window: AtomicU64::new(0) }
     }
 }
 
-impl LogRate {
+impl RateLimiter {
+    /// Takes `count` from this second's `rate`. Returns whether there was room.
     fn take(&self, rate: u32, count: u32) -> bool {
-        let second = self.since.elapsed().as_secs() << 32;
+        let second = self.start.elapsed().as_secs() << 32;
         let step = |window: u64| {
-            let lines = if window & !0xffff_ffff == second { window & 0xffff_ffff } else { 0 };
-            // The first of a second goes out however long it is.
-            let fits = lines == 0 && rate > 0 || lines + u64::from(count) <= u64::from(rate);
-            fits.then_some(second | (lines + u64::from(count)))
+            let taken = if window & !0xffff_ffff == second { window & 0xffff_ffff } else { 0 };
+            // The first line of a second always fits, so that a line longer than the whole rate is not lost.
+            let fits = taken == 0 && rate > 0 || taken + u64::from(count) <= u64::from(rate);
+            fits.then_some(second | (taken + u64::from(count)))
         };
         self.window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok()
     }

@@ -1,51 +1,72 @@
-//! What a host is extended by: plugins that provide interfaces, and triggers that call components.
+//! Plugins: Rust types that provide WIT interfaces to components.
+//!
+//! A plugin lives in stages. [`open`](Plugin::open) makes what it keeps for a workload, such as a connection pool;
+//! [`bind`](Plugin::bind) makes what it keeps for one component; [`link`](Plugin::link) adds functions to a linker, and these
+//! reach both through a [`View`]. [`unbind`](Plugin::unbind) and [`close`](Plugin::close) undo the first two, in the reverse
+//! order, whenever a workload stops or does not start. WASI itself is a plugin ([`wasi`](crate::wasi)).
 
-use std::any::{Any, TypeId};
+mod error;
+
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 use wasmtime::component::{Linker, LinkerInstance};
-use workload::manifest::Component;
+use workload::manifest::{Component, Settings, SettingsKey};
 use workload::{InterfaceName, Name, Workload};
 
-use crate::ctx::{Ctx, Getter, View, getter};
-use crate::host::Running;
 use crate::limits::Limits;
+use crate::store::{Getter, StoreData, View, getter};
+
+pub use error::PluginError;
 
 /// A Rust type that provides WIT interfaces to components.
 ///
-/// A plugin says what it provides, binds to each component that imports something of it (and checks the component's
-/// configuration then, not at the first call), and links its functions through bindings that `bindgen!` generated. The
-/// state that it keeps is per component: what [`bind`](Self::bind) makes is handed to every call through a
-/// [`View`].
-///
-/// `examples/embed` is a whole program with a plugin of its own, in one short file.
+/// Only [`name`](Self::name), [`interfaces`](Self::interfaces) and [`link`](Self::link) are required. `examples/embed` is a
+/// whole program with a plugin of its own, in one short file.
+#[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a Wharf plugin",
-    note = "implement `wharf::Plugin` for it: `name`, `interfaces` and `link`; `bind` if it keeps state per component"
+    note = "implement `wharf::Plugin` for it: `name`, `interfaces` and `link`; `open` and `bind` if it keeps state"
 )]
-pub trait Plugin: Send + Sync + 'static {
-    /// A name for messages and plans, such as `http`.
-    fn name(&self) -> &'static str;
+pub trait Plugin: Any + Send + Sync {
+    /// The plugin's name in messages, plans and links, such as `http`. Names are unique on a host.
+    fn name(&self) -> &str;
 
-    /// The interfaces that it provides.
+    /// The interfaces that it provides. Two plugins may provide the same one: a link in the manifest then chooses.
     fn interfaces(&self) -> Vec<Provided>;
 
-    /// Binds to one component. What is put into `binding` is what the component's calls find; an error keeps the
-    /// workload from starting.
+    /// The keys of the manifest that the plugin owns, apart from the components' `config`, which guests can read.
+    fn settings(&self) -> Vec<SettingsKey> {
+        Vec::new()
+    }
+
+    /// Opens the plugin for a workload that uses it, and keeps a [value](Opening::insert) for as long as the workload runs.
+    /// The workload was resolved, compiled and linked before, so that nothing is opened for one that cannot start.
     ///
     /// # Errors
-    /// When the component's configuration is not one that the plugin can serve.
-    fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
+    /// [`PluginError`] when the plugin cannot serve the workload, which then does not start.
+    async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {
+        let _ = opening;
+        Ok(())
+    }
+
+    /// Binds to one component, and keeps a [value](Binding::insert) that the component's calls find in their
+    /// [`Scope`](crate::Scope).
+    ///
+    /// # Errors
+    /// [`PluginError`] when the plugin cannot serve the component; the workload then does not start.
+    async fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
         let _ = binding;
         Ok(())
     }
 
-    /// How many bytes the host keeps for a resource of this plugin, beyond its handle: they count in the instance's limit
-    /// `memory`. Asked for every resource of an instance now and then; 0 for what is not this plugin's.
-    fn resource_size(&self, resource: &(dyn Any + Send), limits: &Limits) -> usize {
-        let _ = (resource, limits);
-        0
+    /// Whether the plugin also binds to components that import none of its interfaces, because other plugins read the value
+    /// that it binds.
+    fn binds_every_component(&self) -> bool {
+        false
     }
 
     /// Adds the functions of one interface to a linker.
@@ -53,45 +74,151 @@ pub trait Plugin: Send + Sync + 'static {
     /// # Errors
     /// Those of the generated `add_to_linker_instance`.
     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()>;
+
+    /// The memory that the host keeps for one of the plugin's resources, in bytes beyond its handle; 0 for a resource of another
+    /// plugin. It counts in the instance's limit `memory`. Called for every resource of an instance from time to time.
+    fn resource_size(&self, resource: &(dyn Any + Send), limits: &Limits) -> usize {
+        let _ = (resource, limits);
+        0
+    }
+
+    /// The plugin's health for a workload, as the workload's status shows it.
+    async fn health(&self, workload: &OpenWorkload<'_>) -> Health {
+        let _ = workload;
+        Health::Healthy
+    }
+
+    /// Unbinds from a component, whose last call has ended.
+    async fn unbind(&self, component: &BoundComponent<'_>) {
+        let _ = component;
+    }
+
+    /// Closes the plugin for a workload, after it was unbound from all components. The kept value is dropped afterwards.
+    async fn close(&self, workload: &OpenWorkload<'_>) {
+        let _ = workload;
+    }
+
+    /// The host is shutting down, and no workload is left.
+    async fn shutdown(&self) {}
 }
 
 /// An interface that a plugin provides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provided {
     /// The interface's name with its version, such as `wasi:config/store@0.2.0-rc.1`.
-    pub name: &'static str,
-    /// Whether it grants something; almost all do. One that does not is shared by a unit's components, so that they can
-    /// pass its handles to each other.
+    pub name: String,
+    /// Whether the interface grants something, as almost all do: each component then has its own. One that grants nothing is
+    /// shared by a unit's components, so that they can pass its handles to each other.
     pub grant: bool,
 }
 
 impl Provided {
-    /// An interface of which each component has its own.
-    pub const fn grant(name: &'static str) -> Self {
-        Self { name, grant: true }
+    /// An interface that each component has its own of.
+    pub fn grant(name: impl Into<String>) -> Self {
+        Self { name: name.into(), grant: true }
     }
 
-    /// An interface whose handles siblings may pass to each other, and which grants nothing by itself. A unit imports it
-    /// once, and a [`View`] of it is handed the scope of the first of the unit's components that import it.
-    pub const fn shared(name: &'static str) -> Self {
-        Self { name, grant: false }
+    /// An interface that a unit's components share. A unit imports it once, and its [`View`]s receive the scope of the first
+    /// component that imports it.
+    pub fn shared(name: impl Into<String>) -> Self {
+        Self { name: name.into(), grant: false }
     }
 }
 
-/// Why a plugin refuses a component.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct PluginError(
-    /// What is wrong, and what to do.
-    pub String,
-);
+/// The health of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The plugin serves calls.
+    Healthy,
+    /// The plugin cannot serve calls for now; the text says why.
+    Unhealthy(String),
+}
+
+/// A value that a plugin keeps.
+type Kept = Option<Arc<dyn Any + Send + Sync>>;
+
+fn downcast<T: Send + Sync + 'static>(kept: &Kept) -> Option<&T> {
+    kept.as_ref().and_then(|value| value.downcast_ref())
+}
+
+/// Decodes the settings under a key.
+fn decode<T: DeserializeOwned>(settings: &BTreeMap<String, Settings>, key: &str) -> Result<Option<T>, PluginError> {
+    let decoded = settings.get(key).map(Settings::decode).transpose();
+    decoded.map_err(|error| PluginError::from(error).below(key))
+}
+
+/// A workload that a plugin opens for.
+pub struct Opening<'a> {
+    pub(crate) workload: &'a Workload,
+    pub(crate) components: &'a [Name],
+    pub(crate) value: Kept,
+}
+
+impl Opening<'_> {
+    /// The workload.
+    pub fn workload(&self) -> &Workload {
+        self.workload
+    }
+
+    /// The workload's settings under a key that the plugin [owns](Plugin::settings); `None` when the manifest has none.
+    ///
+    /// # Errors
+    /// [`PluginError`] with the place, when the settings are not a `T`.
+    pub fn settings<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, PluginError> {
+        decode(&self.workload.settings, key)
+    }
+
+    /// The components that import from the plugin.
+    pub fn components(&self) -> &[Name] {
+        self.components
+    }
+
+    /// Keeps a value for the workload; [`Binding::opened`] and [`OpenWorkload::opened`] find it.
+    pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+        self.value = Some(Arc::new(value));
+    }
+}
+
+/// A workload that a plugin was opened for.
+pub struct OpenWorkload<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) value: &'a Kept,
+}
+
+impl OpenWorkload<'_> {
+    /// The workload's id, `namespace/name`.
+    pub fn id(&self) -> &str {
+        self.id
+    }
+
+    /// The value that [`Plugin::open`] kept, if it is a `T`.
+    pub fn opened<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        downcast(self.value)
+    }
+}
+
+/// An import of a component that a plugin satisfies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundImport {
+    /// The interface.
+    pub interface: InterfaceName,
+    /// The label under which the component imports it, if the import has one.
+    pub label: Option<String>,
+    /// The functions that the component imports of it.
+    pub functions: Vec<String>,
+}
 
 /// A component that a plugin binds to.
+///
+/// A component is bound once for each [target](Self::target) of the plugin that its imports are linked to.
 pub struct Binding<'a> {
     pub(crate) workload: &'a Workload,
     pub(crate) name: &'a Name,
     pub(crate) component: &'a Component,
-    pub(crate) bindings: &'a mut Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
+    pub(crate) imports: &'a [BoundImport],
+    pub(crate) target: Option<&'a str>,
+    pub(crate) opened: &'a Kept,
+    pub(crate) value: Kept,
 }
 
 impl Binding<'_> {
@@ -105,30 +232,71 @@ impl Binding<'_> {
         self.name
     }
 
-    /// The component as it was declared: its configuration is here.
+    /// The component as it was declared.
     pub fn component(&self) -> &Component {
         self.component
     }
 
-    /// Keeps a value for every call of this component; a [`View`] finds it by its type, so the type is the plugin's own.
+    /// The component's settings under a key that the plugin [owns](Plugin::settings); `None` when the manifest has none.
     ///
     /// # Errors
-    /// When a value of this type was kept for this component already.
-    pub fn keep<T: Send + Sync + 'static>(&mut self, value: T) -> Result<(), PluginError> {
-        let id = TypeId::of::<T>();
-        if self.bindings.iter().any(|(other, _)| *other == id) {
-            return Err(PluginError(format!("two plugins keep a `{}` for one component", std::any::type_name::<T>())));
-        }
-        self.bindings.push((id, Arc::new(value)));
-        Ok(())
+    /// [`PluginError`] with the place, when the settings are not a `T`.
+    pub fn settings<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, PluginError> {
+        decode(&self.component.settings, key)
+    }
+
+    /// The imports that this binding serves, with the functions that the component uses.
+    pub fn imports(&self) -> &[BoundImport] {
+        self.imports
+    }
+
+    /// The part of the plugin that a link chose, such as a store's name; `None` without a link that names one.
+    pub fn target(&self) -> Option<&str> {
+        self.target
+    }
+
+    /// The value that [`Plugin::open`] kept for the workload, if it is a `T`.
+    pub fn opened<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        downcast(self.opened)
+    }
+
+    /// Keeps a value for every call of this component; [`Scope::binding`](crate::Scope::binding) finds it by its type, which is
+    /// the plugin's own.
+    pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+        self.value = Some(Arc::new(value));
+    }
+}
+
+/// A component that a plugin is bound to.
+pub struct BoundComponent<'a> {
+    pub(crate) workload: &'a str,
+    pub(crate) name: &'a Name,
+    pub(crate) value: &'a Kept,
+}
+
+impl BoundComponent<'_> {
+    /// The workload's id, `namespace/name`.
+    pub fn workload(&self) -> &str {
+        self.workload
+    }
+
+    /// The component's name.
+    pub fn name(&self) -> &Name {
+        self.name
+    }
+
+    /// The value that [`Plugin::bind`] kept, if it is a `T`.
+    pub fn binding<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        downcast(self.value)
     }
 }
 
 /// One import of a unit that a plugin links.
 pub struct Link<'a> {
-    pub(crate) linker: &'a mut Linker<Ctx>,
+    pub(crate) linker: &'a mut Linker<StoreData>,
     pub(crate) import: &'a str,
     pub(crate) interface: &'a InterfaceName,
+    pub(crate) label: Option<&'a str>,
     pub(crate) slot: usize,
 }
 
@@ -138,26 +306,31 @@ impl Link<'_> {
         self.interface
     }
 
-    /// Whether the interface is this one, without regard to its version: `wasi:http/types`.
+    /// The label under which the component imports the interface, if the import has one.
+    pub fn label(&self) -> Option<&str> {
+        self.label
+    }
+
+    /// Whether the interface has this name, whatever its version: `wasi:http/types`.
     pub fn is(&self, unversioned: &str) -> bool {
         self.interface.unversioned() == unversioned
     }
 
-    /// The linker's instance that the functions go into.
+    /// The linker's instance that the functions are added to.
     ///
     /// # Errors
-    /// When the linker has something else of this name.
-    pub fn instance(&mut self) -> wasmtime::Result<LinkerInstance<'_, Ctx>> {
+    /// When the linker has an item of another kind under this name.
+    pub fn instance(&mut self) -> wasmtime::Result<LinkerInstance<'_, StoreData>> {
         self.linker.instance(self.import)
     }
 
-    /// Links functions of this import once more, in the place of those that were linked before.
+    /// Replaces functions of this import that were linked before.
     ///
     /// # Errors
     /// When the linker refuses one of them.
-    pub fn again(
+    pub fn replace(
         &mut self,
-        functions: impl FnOnce(&mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>,
+        functions: impl FnOnce(&mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()>,
     ) -> wasmtime::Result<()> {
         self.linker.allow_shadowing(true);
         let linked = self.linker.instance(self.import).and_then(|mut instance| functions(&mut instance));
@@ -165,58 +338,8 @@ impl Link<'_> {
         linked
     }
 
-    /// The getter for generated bindings: the data that `V` makes for the component whose import this is.
+    /// The getter for generated bindings: the data that `V` makes for the component that imports the interface.
     pub fn getter<V: View>(&self) -> Getter<V> {
         getter::<V>(self.slot)
     }
-}
-
-/// Why a trigger could not do what it was asked to.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TriggerError(
-    /// What is wrong, and what to do.
-    pub String,
-);
-
-/// A Rust type that calls components: an HTTP server, a timer, a subscription.
-#[async_trait]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a Wharf trigger",
-    note = "implement `wharf::Trigger` for it: `name`, `attach` and `detach`"
-)]
-pub trait Trigger: Send + Sync + 'static {
-    /// A name for messages, such as `http`.
-    fn name(&self) -> &'static str;
-
-    /// Attaches to a workload that has just started. A trigger takes from [`Running::workload`] what is declared for it,
-    /// and calls the components through [`Running::entry`]. Another trigger may still refuse the workload.
-    ///
-    /// # Errors
-    /// When what is declared for it cannot be; the workload does not start.
-    async fn attach(&self, workload: &Arc<Running>) -> Result<(), TriggerError>;
-
-    /// Every trigger has attached, and the workload runs. What a trigger calls of its own accord it calls from here on.
-    async fn started(&self, workload: &Arc<Running>) {
-        let _ = workload;
-    }
-
-    /// Puts a new version of a workload in the place of the old one, in one step where it can: no call is to find neither.
-    ///
-    /// # Errors
-    /// When what is declared for it cannot be; the old one stays attached.
-    async fn replace(&self, old: &Arc<Running>, new: &Arc<Running>) -> Result<(), TriggerError> {
-        self.detach(old).await;
-        let attached = self.attach(new).await;
-        if attached.is_err() {
-            self.attach(old).await?;
-        }
-        attached
-    }
-
-    /// Detaches from a workload that is stopping: from here on no new call is made. Calls that are under way go on.
-    async fn detach(&self, workload: &Arc<Running>);
-
-    /// The host is shutting down: no new calls for anybody, and return when those under way are done.
-    async fn shutdown(&self) {}
 }

@@ -1,20 +1,41 @@
-//! One drain for all: saying stop, and knowing that everything has.
+//! Graceful shutdown: tells workers to stop, and waits until all have finished.
 //!
-//! Whoever works holds a [`Signal`]; [`Shutdown::drain`] says stop and waits until every one of them is dropped.
+//! Each worker holds a [`Signal`]. [`Shutdown::drain`] requests the stop and waits until every signal is dropped.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-/// Says stop.
+/// The side that requests the stop.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use wharf::shutdown::Shutdown;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let mut shutdown = Shutdown::default();
+/// if let Some(mut signal) = shutdown.signal() {
+///     tokio::spawn(async move {
+///         signal.stopped().await;
+///         // The worker finishes here. Dropping the signal reports that it has.
+///     });
+/// }
+/// assert!(shutdown.drain(Duration::from_secs(10)).await);
+/// assert!(shutdown.signal().is_none(), "no worker starts after the drain has begun");
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Shutdown {
     stop: watch::Sender<bool>,
-    alive: mpsc::Receiver<()>,
+    /// Ends when the last signal is dropped; carries no messages.
+    all_dropped: mpsc::Receiver<()>,
+    /// The signal that workers get clones of, until the drain begins.
     signal: Option<Signal>,
 }
 
-/// Held by whoever is at work; dropping it says that the work is done.
+/// The side of a worker. Dropping it reports that the worker has finished.
 #[derive(Clone, Debug)]
 pub struct Signal {
     stop: watch::Receiver<bool>,
@@ -24,29 +45,30 @@ pub struct Signal {
 impl Default for Shutdown {
     fn default() -> Self {
         let (stop, stopped) = watch::channel(false);
-        let (sender, alive) = mpsc::channel(1);
-        Self { stop, alive, signal: Some(Signal { stop: stopped, _alive: sender }) }
+        let (alive, all_dropped) = mpsc::channel(1);
+        Self { stop, all_dropped, signal: Some(Signal { stop: stopped, _alive: alive }) }
     }
 }
 
 impl Shutdown {
-    /// A signal for one more worker; `None` when the drain has begun.
+    /// Returns a signal for a new worker, or `None` when the drain has begun.
     pub fn signal(&self) -> Option<Signal> {
         self.signal.clone()
     }
 
-    /// Says stop, and waits until every signal was dropped or the time is up. Gives whether all is done.
-    pub async fn drain(&mut self, at_most: Duration) -> bool {
+    /// Requests the stop, and waits until every signal is dropped, for at most `timeout`. Returns whether all workers have
+    /// finished. A second call waits for the rest.
+    pub async fn drain(&mut self, timeout: Duration) -> bool {
         self.signal = None;
         self.stop.send_replace(true);
-        tokio::time::timeout(at_most, self.alive.recv()).await.is_ok()
+        tokio::time::timeout(timeout, self.all_dropped.recv()).await.is_ok()
     }
 }
 
 impl Signal {
-    /// Waits until it is time to stop.
+    /// Waits until the stop is requested, or until the [`Shutdown`] is dropped.
     pub async fn stopped(&mut self) {
-        // That the sender is gone means stop, too.
+        // An error means that the sender is dropped, which is a request to stop as well.
         self.stop.wait_for(|stop| *stop).await.ok();
     }
 }
@@ -63,7 +85,7 @@ mod tests {
         let worker = tokio::spawn(async move {
             signal.stopped().await;
         });
-        assert!(!shutdown.drain(Duration::from_secs(1)).await, "the other one is still there");
+        assert!(!shutdown.drain(Duration::from_secs(1)).await, "the other signal is alive");
         drop(other);
         assert!(shutdown.drain(Duration::from_secs(1)).await);
         worker.await.unwrap();

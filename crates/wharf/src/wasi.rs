@@ -1,34 +1,96 @@
-//! WASI 0.2 and 0.3 as the engine implements them, given to each component by its own grants.
+//! WASI 0.2 and 0.3 as the engine implements them, and 0.1 for programs: the first plugin.
 //!
-//! `wasi:http` is not here: the HTTP plugin provides it.
+//! For a workload it opens the volumes, the loopback and the resolver; for a component it binds the [`Grants`] that the manifest
+//! declares. `wasi:http` is not here: the HTTP plugin provides it.
 
 pub mod grants;
 pub mod stdio;
-mod connections;
 mod cli;
-pub(crate) mod files;
-mod network;
-pub(crate) mod lookup;
+mod files;
+mod hold;
 pub(crate) mod p1;
 mod random;
-pub(crate) mod loopback;
-pub(crate) mod sockets;
-mod sockets_p2;
-mod sockets_p3;
+mod sockets;
 pub(crate) mod table;
 mod timezone;
-mod until;
+mod unit;
+mod volumes;
 
+use std::any::Any;
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use workload::HostInterface;
 
-pub use lookup::Resolver;
+use crate::limits::Limits;
+use crate::plugin::{Binding, Link, Opening, Plugin, PluginError, Provided};
+use stdio::Stdio;
+use volumes::Shared;
 
-/// The version of WASI 0.2 that is provided. Components built for any 0.2 find it.
+pub use grants::Grants;
+pub use sockets::lookup::Resolver;
+
+/// The version of WASI 0.2 that is provided. It serves components built for any 0.2.
 pub const P2: &str = "0.2.12";
-/// The version of WASI 0.3 that is provided. Components built for any 0.3 find what is in this one.
+/// The version of WASI 0.3 that is provided. It serves components built for any 0.3, as far as this version goes.
 pub const P3: &str = "0.3.0";
 
-/// Every interface that WASI provides here.
+/// The name of the plugin.
+pub const NAME: &str = "wasi";
+
+/// The most name look-ups that a workload has in progress, unless the host's ceilings say otherwise.
+const MAX_LOOKUPS: u32 = 16;
+
+/// Provides WASI.
+pub(crate) struct Wasi {
+    pub(crate) stdio: Arc<dyn Stdio>,
+    pub(crate) dedicated: bool,
+    pub(crate) lookups: Option<u32>,
+}
+
+/// The interfaces that WASI provides. In resolution they come after those of all other plugins.
 pub fn interfaces() -> Vec<HostInterface> {
     table::rows().filter_map(|row| Some(HostInterface { name: row.name()?, plugin: None, grant: row.grant })).collect()
+}
+
+#[async_trait]
+impl Plugin for Wasi {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn interfaces(&self) -> Vec<Provided> {
+        let named = |row: &table::Row| Some(Provided { name: row.name()?.to_string(), grant: row.grant });
+        table::rows().filter_map(named).collect()
+    }
+
+    async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {
+        let shared = Shared::open(opening.workload(), self.lookups.unwrap_or(MAX_LOOKUPS))?;
+        opening.insert(shared);
+        Ok(())
+    }
+
+    async fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
+        let Some(shared) = binding.opened::<Shared>() else {
+            return Err(PluginError::new("the volumes are not open"));
+        };
+        let grants = Grants::open(binding.name(), binding.component(), self, shared)?;
+        binding.insert(grants);
+        Ok(())
+    }
+
+    fn binds_every_component(&self) -> bool {
+        true
+    }
+
+    fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
+        match table::find(link.interface()) {
+            Some(row) => (row.link)(link),
+            None => Ok(()),
+        }
+    }
+
+    fn resource_size(&self, resource: &(dyn Any + Send), _: &Limits) -> usize {
+        files::size(resource) + sockets::lookup::size(resource)
+    }
 }

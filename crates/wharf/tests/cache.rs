@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wharf::Engine;
-use wharf::compile::cache::Cache;
+use wharf::engine::cache::Cache;
 
 fn component(n: u32) -> Arc<[u8]> {
     let text = format!(

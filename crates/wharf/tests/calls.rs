@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 
 use wasmtime::component::Val;
-use wharf::call::CallError;
-use wharf::host::CallRefused;
+use wharf::host::HostCallError;
+use wharf::run::call::CallError;
 use wharf::workload::manifest::Component;
 use wharf::workload::{Name, Workload};
-use wharf::{Engine, Host, HostApi};
+use wharf::{Call, Engine, Host, Instantiated};
 
 fn guest(name: &str) -> Component {
     let prebuilt = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../guests/prebuilt");
@@ -36,7 +36,7 @@ async fn a_function_is_called_by_text_and_by_values() {
     assert_eq!(wave("wharf:fixture/math#greet(\"you\")").await.unwrap(), ["\"you!\""]);
     assert_eq!(wave("wharf:fixture/math#reverse([1, 2, 3])").await.unwrap(), ["[3, 2, 1]"]);
     let values = [Val::U32(40), Val::U32(2)];
-    let sum = host.call("default/w", "adder", "wharf:fixture/math#add", &values).await.unwrap();
+    let sum = host.call_values("default/w", "adder", "wharf:fixture/math#add", &values).await.unwrap();
     assert_eq!(sum, [Val::U32(42)]);
 }
 
@@ -48,7 +48,7 @@ async fn a_sibling_is_called_through_the_fused_component() {
     assert_eq!(call("wharf:fixture/bench#greets(3)").await, ["9"]);
     assert_eq!(call("wharf:fixture/bench#reverses(2, 1024)").await, ["1024"]);
     let error = host.entry("default/w", "adder").err().unwrap();
-    assert!(error.to_string().contains("its entries are: caller"), "{error}");
+    assert!(error.to_string().contains("its entries are caller"), "{error}");
 }
 
 #[tokio::test]
@@ -66,22 +66,33 @@ mod bindings {
     });
 }
 
-#[tokio::test]
-async fn a_function_is_called_through_generated_bindings() {
-    let host = run(&["adder"]).await;
-    let entry = host.entry("default/w", "adder").unwrap();
-    let mut made = entry.instantiate().await.unwrap();
-    let adder = bindings::Adder::new(&mut made.store, &made.instance).unwrap();
-    let math = adder.wharf_fixture_math();
-    assert_eq!(math.call_add(&mut made.store, 1, 2).await.unwrap(), 3);
-    assert_eq!(math.call_greet(&mut made.store, "all").await.unwrap(), "all!");
+/// Adds and greets in one call, through generated bindings.
+struct AddAndGreet;
+
+impl Call for AddAndGreet {
+    type Output = (u32, String);
+
+    async fn call(self, instance: &mut Instantiated) -> wasmtime::Result<(u32, String)> {
+        let adder = instance.bindings(|store, instance| bindings::Adder::new(store, instance))?;
+        let math = adder.wharf_fixture_math();
+        let sum = math.call_add(&mut instance.store, 1, 2).await?;
+        Ok((sum, math.call_greet(&mut instance.store, "all").await?))
+    }
 }
 
 #[tokio::test]
-async fn a_call_that_cannot_be_says_why() {
+async fn calls_a_function_through_generated_bindings() {
+    let host = run(&["adder"]).await;
+    let entry = host.entry("default/w", "adder").unwrap();
+    assert_eq!(entry.invoke(AddAndGreet).await.unwrap(), (3, "all!".to_owned()));
+    assert_eq!(host.workload_status("default/w").await.unwrap().calls, 0, "the call is over");
+}
+
+#[tokio::test]
+async fn explains_why_a_call_is_invalid() {
     let host = run(&["adder"]).await;
     let refuse = async |text: &str| match host.call_wave("default/w", "adder", text).await {
-        Err(CallRefused::Call(error)) => error,
+        Err(HostCallError::Call(error)) => error,
         other => panic!("{text}: {other:?}"),
     };
     let error = refuse("wharf:fixture/math#sub(1, 2)").await;
@@ -93,23 +104,24 @@ async fn a_call_that_cannot_be_says_why() {
     }
     assert!(matches!(refuse("add(").await, CallError::Arguments { .. }));
     assert!(matches!(refuse("").await, CallError::Arguments { .. }));
-    let error = host.call("default/w", "adder", "wharf:fixture/math#add", &[Val::Bool(true), Val::U32(1)]).await;
+    let error = host.call_values("default/w", "adder", "wharf:fixture/math#add", &[Val::Bool(true), Val::U32(1)]).await;
     assert!(error.is_err());
-    assert!(matches!(host.call_wave("default/none", "a", "f()").await, Err(CallRefused::NoWorkload(_))));
+    assert!(matches!(host.call_wave("default/none", "a", "f()").await, Err(HostCallError::NoWorkload(_))));
 }
 
 #[tokio::test]
-async fn what_text_cannot_say_is_refused_before_the_call() {
+async fn rejects_values_that_wave_cannot_express() {
     let host = run(&["counter-maker"]).await;
     let text = "wharf:fixture/counters#[constructor]counter(1)";
     let error = host.call_wave("default/w", "counter-maker", text).await.unwrap_err().to_string();
-    assert!(error.contains("handle") || error.contains("cannot be called so"), "{error}");
-    let made = host.call("default/w", "counter-maker", "wharf:fixture/counters#[constructor]counter", &[Val::U32(1)]);
+    assert!(error.contains("handle") || error.contains("invalid arguments"), "{error}");
+    let made =
+        host.call_values("default/w", "counter-maker", "wharf:fixture/counters#[constructor]counter", &[Val::U32(1)]);
     assert!(matches!(made.await.unwrap().as_slice(), [Val::Resource(_)]));
 }
 
 #[tokio::test]
-async fn nothing_survives_a_call() {
+async fn keeps_no_state_between_calls() {
     // A component that counts how often it was called, in its own memory.
     let counter = wat::parse_str(
         r#"(component
@@ -129,7 +141,7 @@ async fn nothing_survives_a_call() {
         for _ in 0..30 {
             assert_eq!(host.call_wave("default/w", "counter", "next()").await.unwrap(), ["1"]);
             let error = host.call_wave("default/w", "counter", "trap()").await.unwrap_err();
-            assert!(error.to_string().contains("unreachable"), "a trap ends its own call alone: {error}");
+            assert!(error.to_string().contains("unreachable"), "a trap ends its call: {error}");
         }
     }
 }
@@ -164,9 +176,9 @@ async fn maps_are_lists_of_pairs_in_text_and_maps_by_value() {
     // The last value of a key counts.
     assert_eq!(call(r#"([("a", 1), ("a", 2)], [])"#).await.unwrap(), [r#"[("a", 2)]"#]);
     for (wrong, says) in [
-        ("([])", "it takes 2 arguments, not 1"),
-        (r#"([("a")], [])"#, "an entry of a map is written (key, value)"),
-        ("([1], [])", "an entry of a map is written (key, value)"),
+        ("([])", "expected 2 arguments, found 1"),
+        (r#"([("a")], [])"#, "expected a map entry `(key, value)`"),
+        ("([1], [])", "expected a map entry `(key, value)`"),
     ] {
         let error = call(wrong).await.unwrap_err().to_string();
         assert!(error.contains(says) && error.contains("map<string, u32>"), "{error}");
@@ -174,18 +186,19 @@ async fn maps_are_lists_of_pairs_in_text_and_maps_by_value() {
     let map = |pairs: &[(&str, u32)]| {
         Val::Map(pairs.iter().map(|(key, value)| (Val::String((*key).to_owned()), Val::U32(*value))).collect())
     };
-    let merged = host.call("default/w", "map-maker", MERGE, &[map(&[("x", 1)]), map(&[("x", 9)])]).await.unwrap();
+    let merged =
+        host.call_values("default/w", "map-maker", MERGE, &[map(&[("x", 1)]), map(&[("x", 9)])]).await.unwrap();
     assert_eq!(merged, [map(&[("x", 9)])]);
 }
 
 mod plugin {
-    //! Maps through a plugin: the bindings have them as the standard library's.
+    //! A plugin whose bindings pass maps as the standard library's.
 
     use std::collections::HashMap;
 
     use wasmtime::component::HasData;
     use wharf::plugin::Provided;
-    use wharf::{Ctx, Link, Plugin, Scope, View};
+    use wharf::{Link, Plugin, Scope, StoreData, View};
 
     wasmtime::component::bindgen!({ path: "../../guests/wit/maps.wit", world: "user" });
 
@@ -222,13 +235,13 @@ mod plugin {
         }
         fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
             let get = link.getter::<Merging>();
-            store::add_to_linker_instance::<Ctx, Merging>(&mut link.instance()?, get)
+            store::add_to_linker_instance::<StoreData, Merging>(&mut link.instance()?, get)
         }
     }
 }
 
 #[tokio::test]
-async fn maps_pass_through_plugins() {
+async fn passes_maps_through_plugins() {
     let host = Host::builder(Engine::builder().pooling(false).build().unwrap()).plugin(plugin::Merger).build().unwrap();
     let workload = Workload::new(name("w")).with_component(name("map-user"), guest("map-user"));
     host.workload_start(workload).await.unwrap();
@@ -238,7 +251,7 @@ async fn maps_pass_through_plugins() {
 }
 
 #[tokio::test]
-async fn text_that_is_nested_without_end_is_refused() {
+async fn rejects_text_that_is_nested_too_deep() {
     let host = run(&["map-maker"]).await;
     for open in ["[", "(", "some(", "{a: "] {
         let text = format!("{MERGE}({})", open.repeat(100_000));
@@ -247,7 +260,7 @@ async fn text_that_is_nested_without_end_is_refused() {
 }
 
 #[tokio::test]
-async fn an_instance_has_65536_handles_at_most_and_fewer_with_little_memory() {
+async fn limits_handles_by_memory() {
     // Makes so many resources of its own, and drops none.
     let maker = wat::parse_str(
         r#"(component

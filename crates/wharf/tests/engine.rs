@@ -4,9 +4,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use wharf::workload::manifest::{Bytes, Component};
+use wharf::workload::manifest::{ByteSize, Component};
 use wharf::workload::{Name, Workload};
-use wharf::{Engine, EngineBuilder, Feature, Host, HostApi as _, Limit};
+use wharf::{Engine, EngineBuilder, Feature, Host, Limit};
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -56,7 +56,7 @@ const RELAXED_SIMD: &str = r#"(func (export "run") (result i32)
     (i8x16.extract_lane_u 0 (i8x16.relaxed_swizzle (i8x16.splat (i32.const 7)) (i8x16.splat (i32.const 0)))))"#;
 
 #[tokio::test]
-async fn a_feature_is_taken_or_refused() {
+async fn features_can_be_enabled_and_disabled() {
     for (feature, module, default) in [
         (Feature::Memory64, MEMORY64, true),
         (Feature::Threads, THREADS, false),
@@ -115,7 +115,7 @@ const HOARDER: &str = r#"(type $bytes (array (mut i8))) (type $list (struct (fie
 async fn collected_objects_are_memory_too() {
     let mut greedy = component(HOARDER);
     assert_eq!(run(builder(), greedy.clone()).await.1, Ok("65536".to_owned()), "64 MiB are within the default");
-    greedy.limits.memory = Some(Bytes(8 << 20));
+    greedy.limits.memory = Some(ByteSize(8 << 20));
     let (host, came) = run(builder(), greedy).await;
     assert!(came.is_err(), "{came:?}");
     let status = host.workload_status("default/w").await.unwrap();
@@ -126,7 +126,7 @@ const TRAPS: &str = r#"(memory 1) (global (mut i32) (i32.const 7)) (func $deep u
     (func (export "run") (result i32) (i32.store (i32.const 8) (i32.const 42)) (call $deep) (i32.const 0))"#;
 
 #[tokio::test]
-async fn a_trap_leaves_a_core_dump_where_one_is_wanted() {
+async fn a_trap_writes_a_core_dump() {
     let folder = tempfile::tempdir().unwrap();
     let dumps = folder.path().join("dumps");
     let (host, came) = run(builder().core_dumps(&dumps), component(TRAPS)).await;
@@ -140,15 +140,15 @@ async fn a_trap_leaves_a_core_dump_where_one_is_wanted() {
     for section in ["core", "coreinstances", "coremodules", "corestack"] {
         assert!(dump.windows(section.len()).any(|bytes| bytes == section.as_bytes()), "{section}");
     }
-    // What a guest held is for nobody else.
+    // A guest's memory is readable by the owner alone.
     assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(std::fs::metadata(&dumps).unwrap().permissions().mode() & 0o777, 0o700);
-    // The reason comes first, then where.
+    // The reason comes first, then the backtrace.
     let came = came.unwrap_err();
     let (reason, frames) = came.split_once('\n').unwrap();
-    assert!(reason.ends_with("it trapped: wasm trap: wasm `unreachable` instruction executed"), "{came}");
+    assert!(reason.ends_with("failed: wasm trap: wasm `unreachable` instruction executed"), "{came}");
     assert!(frames.starts_with("error while executing at wasm backtrace:"), "{came}");
-    // A guest that traps all the time does not fill the disk.
+    // The number of dumps is bounded.
     for _ in 0..40 {
         host.call_wave("default/w", "c", "run()").await.unwrap_err();
     }

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use wharf::fuse::fuse;
 use wharf::host::Plan;
 use wharf::plugin::Provided;
+use wharf::prepare::fuse::fuse;
 use wharf::workload::manifest::{Format, Source, parse_bytes};
 use wharf::workload::{Provider, Workload};
 use wharf::{Engine, Host, Link, Plugin};
@@ -51,27 +51,27 @@ fn read(case: &Path) -> Workload {
     workload
 }
 
-#[test]
-fn every_graph_becomes_what_is_expected() {
+#[tokio::test]
+async fn every_graph_resolves_and_fuses_as_its_golden_files_say() {
     let host = host();
     let mut cases: Vec<_> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     assert!(cases.len() >= 15, "the cases are there");
     let mut wrong = Vec::new();
     for case in cases {
-        let plan = host.plan(&read(&case));
+        let plan = host.plan(&read(&case)).await;
         expect(&case.join("resolution.txt"), &say(&plan), &mut wrong);
         let mut fused = String::new();
-        if plan.runs() {
+        if plan.is_runnable() {
             for unit in plan.resolution.units.iter().filter(|unit| unit.components.len() > 1) {
-                let one = fuse(unit, &plan.resolution, &plan.loaded.bytes)
+                let one = fuse(unit, &plan.resolution, &plan.loaded.code)
                     .unwrap_or_else(|e| panic!("{}: {e}", case.display()));
                 writeln!(fused, ";; unit of {}", unit.entry).unwrap();
                 for (name, scoped) in &one.scoped {
                     writeln!(fused, ";; {name} is {} of {}", scoped.import, one.components[scoped.slot]).unwrap();
                 }
                 writeln!(fused, "{}", wasmprinter::print_bytes(&one.bytes).unwrap()).unwrap();
-                let again = fuse(unit, &plan.resolution, &plan.loaded.bytes).unwrap();
+                let again = fuse(unit, &plan.resolution, &plan.loaded.code).unwrap();
                 assert_eq!(one.bytes, again.bytes, "{}: the same input, the same bytes", case.display());
             }
         }

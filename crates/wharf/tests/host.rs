@@ -1,4 +1,4 @@
-//! What a host does with workloads: start, stop, status, and every way to refuse.
+//! A host starts, reports on, updates and stops workloads, and refuses invalid ones.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use wharf::host::{HostError, Running, State};
+use wharf::api::State;
+use wharf::host::{HostError, Running};
 use wharf::plugin::Provided;
 use wharf::workload::manifest::{Component, Digest};
 use wharf::workload::{Ceilings, Name, Workload};
 use wharf::{
-    Binding, Ctx, Engine, Host, HostApi, HostBuilder, Link, Plugin, PluginError, StartError, Trigger, TriggerError,
+    Binding, Engine, Host, HostBuilder, Link, Plugin, PluginError, StartError, StoreData, Trigger, TriggerError,
 };
 
 fn name(text: &str) -> Name {
@@ -36,19 +37,20 @@ fn seven(id: &str) -> Workload {
 }
 
 #[tokio::test]
-async fn a_workload_lives_from_start_to_stop() {
+async fn starts_calls_and_stops_a_workload() {
     let host = builder().friendly_name("berth").label("zone", "a").build().unwrap();
     let status = host.workload_start(seven("w")).await.unwrap();
     assert_eq!((status.id.as_str(), status.state, status.components), ("default/w", State::Running, 1));
     assert_eq!(status.entries, [name("seven")]);
     assert_eq!(host.call_wave("default/w", "seven", "seven()").await.unwrap(), ["7"]);
 
-    let heartbeat = host.heartbeat().await;
+    let heartbeat = host.heartbeat();
     assert_eq!((heartbeat.friendly_name.as_str(), heartbeat.labels["zone"].as_str()), ("berth", "a"));
-    assert_eq!(heartbeat.workloads, ["default/w"]);
-    assert_ne!(heartbeat.id, builder().build().unwrap().heartbeat().await.id);
+    assert_eq!(heartbeat.workloads[0].id, "default/w");
+    assert_eq!(heartbeat.workloads[0].state, State::Running);
+    assert_ne!(heartbeat.id, builder().build().unwrap().heartbeat().id);
 
-    assert!(matches!(host.workload_start(seven("w")).await, Err(StartError::Running { .. })));
+    assert!(matches!(host.workload_start(seven("w")).await, Err(StartError::AlreadyRunning { .. })));
     assert_eq!(host.workload_stop("default/w").await.unwrap().state, State::Stopped);
     assert!(host.workload_status("default/w").await.is_err());
     assert!(host.workload_stop("default/w").await.is_err());
@@ -57,20 +59,20 @@ async fn a_workload_lives_from_start_to_stop() {
 }
 
 #[tokio::test]
-async fn many_workloads_run_beside_each_other() {
+async fn runs_many_workloads() {
     let host = builder().build().unwrap();
     let started = (0..50).map(|n| host.workload_start(seven(&format!("w{n}"))));
     for status in futures_util::future::join_all(started).await {
         status.unwrap();
     }
-    assert_eq!(host.heartbeat().await.workloads.len(), 50);
+    assert_eq!(host.heartbeat().workloads.len(), 50);
     assert_eq!(host.call_wave("default/w17", "seven", "seven()").await.unwrap(), ["7"]);
     host.shutdown().await;
-    assert!(host.heartbeat().await.workloads.is_empty());
+    assert!(host.heartbeat().workloads.is_empty());
 }
 
 #[tokio::test]
-async fn everything_wrong_is_said_at_once() {
+async fn reports_every_problem_at_once() {
     let host = builder().build().unwrap();
     let mut workload = seven("w").with_component(name("gone"), Component::from_path("no/such/file.wasm"));
     workload = workload
@@ -78,15 +80,15 @@ async fn everything_wrong_is_said_at_once() {
     let mut changed = component(SEVEN);
     changed.digest = Some(Digest::of(b"other"));
     workload = workload.with_component(name("changed"), changed);
-    let Err(StartError::Unresolved { unloaded, problems }) = host.workload_start(workload).await else { panic!() };
+    let Err(StartError::Invalid { unloaded, problems }) = host.workload_start(workload).await else { panic!() };
     assert_eq!(unloaded.len(), 2, "{unloaded:?}");
     assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(host.heartbeat().await.workloads.is_empty(), "nothing is left");
+    assert!(host.heartbeat().workloads.is_empty(), "the id is free again");
     host.workload_start(seven("w")).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_does_not_fit_the_host_names_the_component_and_its_import() {
+async fn names_the_import_that_does_not_match_the_host() {
     let host = builder().build().unwrap();
     let text = r#"(component (import "wasi:cli/environment@0.2.0" (instance (export "no-such" (func)))))"#;
     let workload = Workload::new(name("w")).with_component(name("old"), component(text));
@@ -97,6 +99,7 @@ async fn what_does_not_fit_the_host_names_the_component_and_its_import() {
 /// A plugin that refuses a component without the configuration that it needs.
 struct Picky;
 
+#[async_trait]
 impl Plugin for Picky {
     fn name(&self) -> &'static str {
         "picky"
@@ -104,26 +107,28 @@ impl Plugin for Picky {
     fn interfaces(&self) -> Vec<Provided> {
         vec![Provided::grant("acme:picky/needs@1.0.0")]
     }
-    fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
+    async fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
         let found = binding.component().config.contains_key("key");
-        if found { Ok(()) } else { Err(PluginError("`config` needs a `key`".into())) }
+        if found { Ok(()) } else { Err(PluginError::new("missing `key` in `config`").at("config").hint("add it")) }
     }
     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
-        link.instance()?.func_wrap("f", |_: wasmtime::StoreContextMut<'_, Ctx>, (): ()| Ok(()))
+        link.instance()?.func_wrap("f", |_: wasmtime::StoreContextMut<'_, StoreData>, (): ()| Ok(()))
     }
 }
 
 #[tokio::test]
-async fn a_plugin_refuses_at_start_and_not_at_the_first_call() {
+async fn a_plugin_refuses_a_component_at_start() {
     let host = builder().plugin(Picky).build().unwrap();
     let needy = component(r#"(component (import "acme:picky/needs@1.2.0" (instance (export "f" (func)))))"#);
     let workload = |component| Workload::new(name("w")).with_component(name("needy"), component);
     let error = host.workload_start(workload(needy.clone())).await.unwrap_err();
-    assert_eq!(error.to_string(), "the plugin `picky` refuses `needy`: `config` needs a `key`");
+    assert_eq!(error.to_string(), "plugin `picky` refuses `needy`: missing `key` in `config`");
+    assert_eq!(error.place().as_deref(), Some("components.needy.config"));
+    assert_eq!(error.hint().as_deref(), Some("add it"));
     let mut content = needy;
     content.config.insert("key".into(), "value".into());
     host.workload_start(workload(content)).await.unwrap();
-    // A plugin that nobody imports from is not asked.
+    // A plugin does not bind to a component that imports nothing of it.
     host.workload_start(seven("other")).await.unwrap();
 }
 
@@ -143,10 +148,11 @@ impl wasmtime::component::HasData for Number {
 impl wharf::View for Number {
     type Of = Number;
     fn view(scope: wharf::Scope<'_>) -> Data<'_> {
-        Data(scope.grants.binding())
+        Data(scope.binding())
     }
 }
 
+#[async_trait]
 impl Plugin for Sharing {
     fn name(&self) -> &'static str {
         "sharing"
@@ -154,19 +160,20 @@ impl Plugin for Sharing {
     fn interfaces(&self) -> Vec<Provided> {
         vec![Provided::shared("acme:shared/number@1.0.0")]
     }
-    fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
-        binding.keep(Kept(9))
+    async fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
+        binding.insert(Kept(9));
+        Ok(())
     }
     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
         let get = link.getter::<Number>();
-        link.instance()?.func_wrap("number", move |mut store: wasmtime::StoreContextMut<'_, Ctx>, (): ()| {
+        link.instance()?.func_wrap("number", move |mut store: wasmtime::StoreContextMut<'_, StoreData>, (): ()| {
             Ok((get(store.data_mut()).0.0,))
         })
     }
 }
 
 #[tokio::test]
-async fn a_shared_interface_finds_the_binding_of_who_imports_it() {
+async fn a_shared_interface_finds_the_binding_of_its_importer() {
     let host = builder().plugin(Sharing).build().unwrap();
     let pass = |import: &str, export: &str| {
         component(&format!(
@@ -188,31 +195,31 @@ async fn a_shared_interface_finds_the_binding_of_who_imports_it() {
 }
 
 #[test]
-fn two_plugins_cannot_provide_one_interface() {
+fn plugins_have_unique_names() {
     let error = builder().plugin(Picky).plugin(Picky).build().err().unwrap();
-    assert!(matches!(error, HostError::Twice { first: "picky", second: "picky", .. }), "{error}");
+    assert_eq!(error, HostError::DuplicatePlugin { name: "picky".into() });
 }
 
-/// Counts what it is asked to do, and refuses workloads named so.
+/// Counts attachments, and refuses workloads named `refused`.
 #[derive(Default)]
 struct Counting {
     attached: AtomicUsize,
     detached: AtomicUsize,
 }
 
-struct Shared(Arc<Counting>);
+struct CountingTrigger(Arc<Counting>);
 
 #[async_trait]
-impl Trigger for Shared {
+impl Trigger for CountingTrigger {
     fn name(&self) -> &'static str {
         "counting"
     }
     async fn attach(&self, running: &Arc<Running>) -> Result<(), TriggerError> {
         if running.workload().name.as_str() == "refused" {
-            return Err(TriggerError("not this one".into()));
+            return Err(TriggerError::new("not this one"));
         }
         let entry = running.entry("seven").unwrap();
-        let results = wharf::call::call(entry, "seven", &[]).await.unwrap();
+        let results = wharf::run::call::call(entry, "seven", &[]).await.unwrap();
         assert_eq!(results.len(), 1, "a trigger can call what it attaches to");
         self.0.attached.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -223,17 +230,18 @@ impl Trigger for Shared {
 }
 
 #[tokio::test]
-async fn a_trigger_follows_a_workload_and_can_refuse_it() {
+async fn a_trigger_attaches_detaches_and_refuses() {
     let (first, second) = (Arc::new(Counting::default()), Arc::new(Counting::default()));
-    let host = builder().trigger(Shared(first.clone())).trigger(Shared(second.clone())).build().unwrap();
+    let host =
+        builder().trigger(CountingTrigger(first.clone())).trigger(CountingTrigger(second.clone())).build().unwrap();
     host.workload_start(seven("w")).await.unwrap();
     host.workload_stop("default/w").await.unwrap();
     let counts = |c: &Counting| (c.attached.load(Ordering::Relaxed), c.detached.load(Ordering::Relaxed));
     assert_eq!((counts(&first), counts(&second)), ((1, 1), (1, 1)));
     let error = host.workload_start(seven("refused")).await.unwrap_err();
     assert!(error.to_string().contains("not this one"));
-    assert_eq!(counts(&first), (1, 1), "the first one that refuses leaves nothing attached");
-    assert!(host.heartbeat().await.workloads.is_empty());
+    assert_eq!(counts(&first), (1, 1), "a refusal leaves nothing attached");
+    assert!(host.heartbeat().workloads.is_empty());
 }
 
 #[tokio::test]
@@ -241,23 +249,23 @@ async fn a_stopping_workload_waits_for_its_calls() {
     let host = builder().build().unwrap();
     host.workload_start(seven("w")).await.unwrap();
     let entry = host.entry("default/w", "seven").unwrap();
-    let under_way = entry.admit().await.unwrap();
+    let permit = entry.admit().await.unwrap();
     assert_eq!(host.workload_status("default/w").await.unwrap().calls, 1);
     let stopping = tokio::spawn({
         let host = host.clone();
         async move { host.workload_stop("default/w").await.unwrap() }
     });
-    // It takes no new calls from here on, and is not gone before the old one is.
+    // New calls are rejected from here on; the workload stops after the call in progress.
     while host.entry("default/w", "seven").is_ok() {
         tokio::task::yield_now().await;
     }
     assert!(!stopping.is_finished());
-    drop(under_way);
+    drop(permit);
     assert_eq!(stopping.await.unwrap().calls, 0);
 }
 
 #[test]
-fn a_pool_that_does_not_fit_is_done_without() {
+fn falls_back_when_the_pool_does_not_fit() {
     // More address space than a machine of 64 bits has.
     let engine = Engine::builder().instances(100_000).max_memory(1 << 40).build().unwrap();
     assert!(!engine.is_pooling());
@@ -265,7 +273,7 @@ fn a_pool_that_does_not_fit_is_done_without() {
 }
 
 #[tokio::test]
-async fn a_manifest_asks_for_no_more_than_the_host_lets_it() {
+async fn holds_manifests_to_the_ceilings() {
     let mut ceilings = Ceilings::default();
     ceilings.limits.memory = Some("1MiB".parse().unwrap());
     ceilings.limits.concurrency = Some(4);
@@ -281,8 +289,8 @@ async fn a_manifest_asks_for_no_more_than_the_host_lets_it() {
     let error = host.workload_start(asking("2MiB", 5)).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the workload cannot run: `seven` asks for `limits.memory` of 2MiB, and the most on this host is 1MiB; \
-         `seven` asks for `limits.concurrency` of 5, and the most on this host is 4"
+        "invalid workload: `limits.memory` of `seven` is 2MiB, above this host's ceiling of 1MiB; \
+         `limits.concurrency` of `seven` is 5, above this host's ceiling of 4"
     );
     let limits = async |workload: Workload| {
         host.workload_start(workload).await.unwrap();
@@ -293,6 +301,6 @@ async fn a_manifest_asks_for_no_more_than_the_host_lets_it() {
     let asked = limits(asking("512KiB", 4)).await;
     assert_eq!((asked.memory, asked.concurrency), (512 << 10, 4));
     let silent = limits(seven("w")).await;
-    assert_eq!((silent.memory, silent.concurrency), (1 << 20, 4), "the defaults are no more than that");
+    assert_eq!((silent.memory, silent.concurrency), (1 << 20, 4), "the ceilings apply to the defaults");
     assert_eq!(silent.cpu, Some(std::time::Duration::from_secs(1)));
 }

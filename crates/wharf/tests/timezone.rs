@@ -6,7 +6,7 @@ use std::path::Path;
 
 use wharf::workload::manifest::{Component, TimeZone};
 use wharf::workload::{Name, Workload};
-use wharf::{Engine, Host, HostApi as _};
+use wharf::{Engine, Host};
 
 /// 2026-01-15 and 2026-07-15, both 12:00 UTC; the seconds around the spring of 2026's change in Germany (03-29, 01:00 UTC).
 const WINTER: i64 = 1_768_478_400;

@@ -4,7 +4,7 @@
 
 use wharf::workload::manifest::Component;
 use wharf::workload::{Name, Workload};
-use wharf::{Engine, Host, HostApi as _};
+use wharf::{Engine, Host};
 
 /// A component that imports a version of `wasi:random/insecure` and calls it.
 fn component(version: &str) -> Component {

@@ -1,39 +1,38 @@
-//! What a host lets manifests ask for at most, and the file that says so.
+//! The upper bounds that a host sets for workloads, and the host's configuration file that holds them.
 
 use std::fmt::Display;
 
-use crate::manifest::decode::{Decode, Gathered, Table};
+use crate::manifest::decode::{Decode, Diagnostics, Table};
 use crate::manifest::tree::Node;
 use crate::manifest::{self, Format, Limits, ManifestProblem};
 use crate::problem::Problem;
 use crate::workload::Workload;
 
-/// The most that the manifest of a workload may ask a host for; what is `None` has no ceiling.
+/// Upper bounds for what a workload may request of a host. `None` is unbounded.
 ///
 /// ```
-/// use wharf_workload::{Ceilings, manifest::Bytes};
+/// use wharf_workload::{Ceilings, manifest::ByteSize};
 ///
 /// let mut ceilings = Ceilings::default();
-/// ceilings.limits.memory = Some(Bytes(64 << 20));
+/// ceilings.limits.memory = Some(ByteSize(64 << 20));
 /// ceilings.instances = Some(100);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ceilings {
-    /// The most that each of a component's `limits` may be. A limit that the manifest does not set is the host's default, or
-    /// the ceiling if that is less.
+    /// Upper bounds for each component's `limits`. A limit that the manifest leaves unset takes the host's default, or the
+    /// ceiling if that is lower.
     pub limits: Limits,
-    /// How many instances of a component may be kept ready: `size` of its `instances`, in mode `warm`.
+    /// Instances that a component may keep ready: the `size` of its `instances` in mode `warm`.
     pub warm: Option<u32>,
-    /// How many names a workload may look up at once, 16 unless this says otherwise. Others wait: each that is looked up
-    /// takes a thread.
+    /// Concurrent DNS look-ups of a workload; 16 if `None`. Each look-up occupies a thread, so further ones wait.
     pub lookups: Option<u32>,
-    /// How many instances a workload may have at once: its share of the host's pool.
+    /// Concurrent instances of a workload: its share of the host's pool.
     pub instances: Option<u32>,
 }
 
 impl Ceilings {
-    /// What a workload asks for beyond these, all of it.
+    /// Every request of `workload` that exceeds a ceiling, as [`Problem::AboveCeiling`].
     pub fn problems(&self, workload: &Workload) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (name, component) in &workload.components {
@@ -54,6 +53,7 @@ impl Ceilings {
             ];
             problems.extend(above.into_iter().filter_map(|(key, above)| {
                 let (asked, ceiling) = above?;
+                let key = key.to_owned();
                 Some(Problem::AboveCeiling { component: name.clone(), key, asked, ceiling })
             }));
         }
@@ -61,49 +61,49 @@ impl Ceilings {
     }
 }
 
-/// What is asked for and the ceiling, if it is more.
+/// The requested value and the ceiling, if the request exceeds it.
 fn above<T: Display + PartialOrd>(asked: Option<T>, ceiling: Option<T>) -> Option<(String, String)> {
     let (asked, ceiling) = asked.zip(ceiling)?;
     (asked > ceiling).then(|| (asked.to_string(), ceiling.to_string()))
 }
 
 impl Decode for Ceilings {
-    fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        let mut table = Table::open(node, path, to)?;
+    fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let mut table = Table::open(node, path, diagnostics)?;
         let ceilings = Self {
-            limits: Limits::of(&mut table, to),
-            warm: table.get("warm", to),
-            lookups: table.get("lookups", to),
-            instances: table.get("instances", to),
+            limits: Limits::of(&mut table, diagnostics),
+            warm: table.get("warm", diagnostics),
+            lookups: table.get("lookups", diagnostics),
+            instances: table.get("instances", diagnostics),
         };
-        table.finish(to);
+        table.finish(diagnostics);
         Some(ceilings)
     }
 }
 
-/// The settings of a host, as the file of `wharf --host-config` has them: one table, `ceilings`.
+/// The host's configuration file (`wharf --host-config`): one table, `ceilings`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostConfig {
-    /// What manifests may ask for at most.
+    /// Upper bounds for workloads.
     pub ceilings: Ceilings,
 }
 
 impl HostConfig {
-    /// Parses the file.
+    /// Parses the file's text.
     ///
     /// # Errors
-    /// What is wrong with it, each with its place.
+    /// Every problem of the text, with its position.
     pub fn parse(text: &str, format: Format) -> Result<Self, Vec<ManifestProblem>> {
         let (tree, problems) = manifest::read(text, format);
-        let mut to = Gathered { problems, ..Gathered::default() };
+        let mut diagnostics = Diagnostics::new(problems, None);
         let config = tree.and_then(|tree| {
-            let mut table = Table::open(&tree, "", &mut to)?;
-            let ceilings = table.get("ceilings", &mut to).unwrap_or_default();
-            table.finish(&mut to);
+            let mut table = Table::open(&tree, "", &mut diagnostics)?;
+            let ceilings = table.get("ceilings", &mut diagnostics).unwrap_or_default();
+            table.finish(&mut diagnostics);
             Some(Self { ceilings })
         });
-        let (problems, _) = to.problems.into_parts();
+        let (problems, _) = diagnostics.problems.into_parts();
         config.filter(|_| problems.is_empty()).ok_or(problems)
     }
 }

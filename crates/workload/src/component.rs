@@ -1,12 +1,15 @@
 //! Bytes → what a component imports and exports, as data.
 //!
-//! Takes a component's bytes; gives a [`ComponentType`]. Never compiles or runs anything.
+//! Takes a component's bytes; returns a [`ComponentType`]. Never compiles or runs anything.
+
+mod labels;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wac_types::{ItemKind, Package, Type, Types, WorldId};
 
 use crate::interface::InterfaceName;
+use labels::Labels;
 
 /// The largest component that is read, in bytes.
 pub const MAX_BYTES: usize = 512 * 1024 * 1024;
@@ -22,36 +25,38 @@ pub struct ComponentType {
 /// An import or an export.
 #[derive(Clone, Debug)]
 pub struct Extern {
-    /// Its name, as it stands in the component.
+    /// The name as the component spells it.
     pub name: String,
-    /// The name taken apart, when it names an interface.
+    /// The name again, if it is a label: a plain name with an interface that it implements.
+    pub label: Option<String>,
+    /// The interface: the one that the label implements, or the one that the name itself is.
     pub interface: Option<InterfaceName>,
     pub(crate) kind: ItemKind,
 }
 
-/// Why bytes are not a component that can be hosted.
+/// Why bytes cannot be hosted as a component.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ComponentError {
-    /// There are no bytes.
+    /// The input is empty.
     #[error("the file is empty")]
     Empty,
-    /// There are more bytes than are read.
-    #[error("{0} bytes; the most that is read is {MAX_BYTES}")]
+    /// The input exceeds [`MAX_BYTES`].
+    #[error("a component of {0} bytes exceeds the maximum of {MAX_BYTES} bytes")]
     TooLarge(usize),
-    /// WebAssembly, but a core module.
+    /// A core module.
     #[error(
-        "this is a core WebAssembly module, not a component; \
-         build for `wasm32-wasip2`, or make a component of it with `wasm-tools component new`"
+        "expected a component, found a core WebAssembly module; \
+         build it for `wasm32-wasip2`, or convert it with `wasm-tools component new`"
     )]
     CoreModule,
     /// WebAssembly's text format.
-    #[error("this is WebAssembly text; make it binary with `wasm-tools parse`")]
+    #[error("expected a binary component, found WebAssembly text; convert it with `wasm-tools parse`")]
     Text,
     /// Not WebAssembly at all.
-    #[error("this is not WebAssembly (it does not start with `\\0asm`)")]
+    #[error("not a WebAssembly file: it does not start with `\\0asm`")]
     NotWasm,
-    /// A component, but not a valid one.
-    #[error("this component is damaged or not valid: {0}")]
+    /// A component that does not validate.
+    #[error("invalid component: {0}")]
     Invalid(String),
 }
 
@@ -59,44 +64,54 @@ impl ComponentType {
     /// Reads a component's type.
     ///
     /// # Errors
-    /// [`ComponentError`] when the bytes are no valid component.
+    /// [`ComponentError`] if the bytes are not a valid component.
     pub fn parse(bytes: &[u8]) -> Result<Self, ComponentError> {
         check_kind(bytes)?;
-        // wac-types panics on a few shapes that it does not know; what a guest's author wrote must not end the host.
+        // wac-types panics on a few types that it does not support; a guest's bytes must not abort the host.
         let parsed = catch_unwind(AssertUnwindSafe(|| {
             let mut types = Types::new();
             let package = Package::from_bytes("component", None, bytes, &mut types);
             package.map(|package| (package.ty(), types))
         }));
         match parsed {
-            Ok(Ok((world, types))) => Ok(Self::new(world, types)),
+            Ok(Ok((world, types))) => Ok(Self::new(world, types, &Labels::read(bytes))),
             Ok(Err(error)) => Err(ComponentError::Invalid(format!("{error:#}"))),
-            Err(_) => Err(ComponentError::Invalid("it has a type that is not supported".into())),
+            Err(_) => Err(ComponentError::Invalid("it contains an unsupported type".into())),
         }
     }
 
-    fn new(world: WorldId, types: Types) -> Self {
-        let externs = |items: &mut dyn Iterator<Item = (&String, &ItemKind)>| {
-            items
-                .map(|(name, kind)| Extern { name: name.clone(), interface: InterfaceName::parse(name), kind: *kind })
-                .collect()
+    fn new(world: WorldId, types: Types, labels: &Labels) -> Self {
+        let item = |name: &String, kind: &ItemKind, label: Option<&InterfaceName>| Extern {
+            name: name.clone(),
+            label: label.map(|_| name.clone()),
+            interface: label.cloned().or_else(|| InterfaceName::parse(name)),
+            kind: *kind,
         };
-        let imports = externs(&mut types[world].imports.iter());
-        let exports = externs(&mut types[world].exports.iter());
+        let world = &types[world];
+        let imports = world.imports.iter().map(|(name, kind)| item(name, kind, labels.imports.get(name))).collect();
+        let exports = world.exports.iter().map(|(name, kind)| item(name, kind, labels.exports.get(name))).collect();
         Self { types, imports, exports }
     }
 
-    /// What it imports, in its own order.
+    /// The imports, in the component's order.
     pub fn imports(&self) -> &[Extern] {
         &self.imports
     }
 
-    /// What it exports, in its own order.
+    /// The exports, in the component's order.
     pub fn exports(&self) -> &[Extern] {
         &self.exports
     }
 
-    /// Whether an import needs nobody to provide it: it names types, and no resource or function.
+    /// The functions of an import that is an interface; none if it is another item.
+    pub fn import_functions(&self, import: &str) -> Vec<String> {
+        let kind = self.imports.iter().find(|item| item.name == import).map(|item| item.kind);
+        let Some(ItemKind::Instance(id)) = kind else { return Vec::new() };
+        let functions = self.types[id].exports.iter().filter(|(_, kind)| matches!(kind, ItemKind::Func(_)));
+        functions.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether an import needs no provider, because it contains only types: no resource and no function.
     pub(crate) fn types_only(&self, item: &Extern) -> bool {
         let plain = |kind: &ItemKind| matches!(kind, ItemKind::Type(ty) if !matches!(ty, Type::Resource(_)));
         match item.kind {
@@ -123,8 +138,8 @@ fn check_kind(bytes: &[u8]) -> Result<(), ComponentError> {
     match bytes.get(4..8) {
         Some([1, 0, 0, 0]) => Err(ComponentError::CoreModule),
         Some([_, _, 1, 0]) => Ok(()),
-        Some(_) => Err(ComponentError::Invalid("an unknown version of the binary format".into())),
-        None => Err(ComponentError::Invalid("it ends within its first eight bytes".into())),
+        Some(_) => Err(ComponentError::Invalid("unknown version of the binary format".into())),
+        None => Err(ComponentError::Invalid("truncated header".into())),
     }
 }
 
@@ -133,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_component_is_told_apart() {
+    fn each_kind_of_invalid_input_has_its_own_error() {
         let error = |bytes: &[u8]| ComponentType::parse(bytes).unwrap_err();
         assert_eq!(error(b""), ComponentError::Empty);
         assert_eq!(error(b"#!/bin/sh\n"), ComponentError::NotWasm);
@@ -143,7 +158,7 @@ mod tests {
         let whole = wat::parse_str(r#"(component (import "a:b/c" (instance (export "f" (func)))))"#).unwrap();
         assert!(ComponentType::parse(&whole).is_ok());
         for cut in 0..whole.len() {
-            // Cut between two sections it is still whole; anywhere else it is not. Neither may panic.
+            // A cut between two sections leaves a valid component, any other cut does not. Neither may panic.
             let _ = ComponentType::parse(&whole[..cut]);
         }
         assert!(matches!(error(&whole[..whole.len() - 1]), ComponentError::Invalid(_)));

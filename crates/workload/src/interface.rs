@@ -1,14 +1,15 @@
-//! Names of interfaces, and which versions serve which, as the component model defines it.
+//! Interface names, and the version compatibility that the component model defines.
 
 use std::fmt;
 
 use semver::Version;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An interface's name taken apart: `wasi:http/types@0.2.3` is namespace `wasi`, package `http`, interface `types` and
+/// A parsed interface name: `wasi:http/types@0.2.3` is namespace `wasi`, package `http`, interface `types` and
 /// a version. (Component model, `Explainer.md`, "Import and Export Definitions".)
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceName {
-    /// The namespace, such as `wasi`. Nested namespaces stay as they are written.
+    /// The namespace, such as `wasi`. Nested namespaces are kept verbatim.
     pub namespace: String,
     /// The package, such as `http`.
     pub package: String,
@@ -19,8 +20,7 @@ pub struct InterfaceName {
 }
 
 impl InterfaceName {
-    /// Takes `text` apart, or gives `None` when it does not have the form `namespace:package/interface[@version]`
-    /// (an import of a plain name has not).
+    /// Parses `namespace:package/interface[@version]`; returns `None` for anything else, such as a plain name.
     pub fn parse(text: &str) -> Option<Self> {
         let (path, version) = match text.split_once('@') {
             Some((path, version)) => (path, Some(Version::parse(version).ok()?)),
@@ -41,14 +41,14 @@ impl InterfaceName {
         format!("{}:{}/{}", self.namespace, self.package, self.interface)
     }
 
-    /// Whether both name the same interface, whatever the versions.
+    /// Whether both name the same interface, ignoring versions.
     pub fn same_interface(&self, other: &Self) -> bool {
         self.namespace == other.namespace && self.package == other.package && self.interface == other.interface
     }
 
     /// Whether `self` may serve an import of `wanted`: the same interface, and versions on one compatibility track.
-    /// A later version on the track serves an earlier one; an earlier one serves only if the types suffice, which is
-    /// the subtype check's to say.
+    /// Either version may be the later one: the subtype check decides whether an earlier version
+    /// has everything that the import needs.
     pub fn may_serve(&self, wanted: &Self) -> bool {
         self.same_interface(wanted) && compatible(self.version.as_ref(), wanted.version.as_ref())
     }
@@ -70,6 +70,20 @@ impl fmt::Display for InterfaceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}/{}", self.namespace, self.package, self.interface)?;
         self.version.as_ref().map_or(Ok(()), |v| write!(f, "@{v}"))
+    }
+}
+
+impl Serialize for InterfaceName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for InterfaceName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let expected = "an interface name such as `wasi:http/types@0.2.3`";
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("expected {expected}, found `{text}`")))
     }
 }
 
@@ -96,7 +110,7 @@ mod tests {
         let serves = |a: &str, b: &str| name(&format!("a:b/c@{a}")).may_serve(&name(&format!("a:b/c@{b}")));
         assert!(serves("0.2.1", "0.2.0"));
         assert!(serves("1.4.0", "1.2.0"));
-        assert!(serves("0.2.0", "0.2.1"), "left to the types");
+        assert!(serves("0.2.0", "0.2.1"), "the subtype check decides");
         assert!(!serves("0.3.0", "0.2.0"));
         assert!(!serves("2.0.0", "1.0.0"));
         assert!(!serves("0.0.2", "0.0.1"));

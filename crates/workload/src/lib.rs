@@ -1,7 +1,7 @@
-//! What a workload is, with no engine, no runtime and no file system behind it.
+//! Workloads as data: manifests, component types and import resolution, without an engine, a runtime or IO.
 //!
-//! Takes a manifest's text and components' bytes; gives a [`Workload`], then a [`Resolution`] that says who satisfies
-//! which import, and every [`Problem`] on the way, all at once. Never reads a file, opens a socket or runs a component.
+//! Takes a manifest's text and components' bytes; returns a [`Workload`], then a [`Resolution`] that names the provider of
+//! each import, and every [`Problem`] found, all at once. Never reads a file, opens a socket or runs a component.
 //!
 //! ```
 //! use wharf_workload::manifest::{Format, parse};
@@ -15,6 +15,7 @@ pub mod name;
 pub mod interface;
 pub mod manifest;
 pub mod workload;
+pub mod validate;
 pub mod component;
 pub mod problem;
 pub mod resolution;
@@ -28,4 +29,5 @@ pub use name::Name;
 pub use problem::{Problem, Severity};
 pub use resolution::{Provider, Resolution, Unit};
 pub use resolve::{HostInterface, resolve};
+pub use validate::validate;
 pub use workload::Workload;

@@ -7,49 +7,49 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The longest name, in characters: that of a DNS label (RFC 1035), so that a name can become a host name.
+/// The maximum length of a name in characters: that of a DNS label (RFC 1035), so that a name can become a host name.
 pub const MAX_NAME: usize = 63;
 
 /// A kebab-case name of 1 to 63 characters: words of `a-z` and `0-9`, each starting with a letter, joined by single
-/// hyphens. This is a label of the component model, so a name can stand as the namespace of a scoped import.
+/// hyphens. Such a name is also a valid component-model label, so it can be the namespace of a scoped import.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(#[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*$"))] String);
 
-/// Why a text is not a [`Name`].
+/// Why a string is not a [`Name`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// The text is empty.
-    #[error("a name cannot be empty")]
+    /// The string is empty.
+    #[error("a name must not be empty")]
     Empty,
-    /// The text is longer than [`MAX_NAME`].
-    #[error("a name has {MAX_NAME} characters at most; this one has {0}")]
+    /// The string is longer than [`MAX_NAME`].
+    #[error("expected at most {MAX_NAME} characters, found {0}")]
     TooLong(usize),
-    /// The text is not kebab-case.
+    /// The string is not kebab-case.
     #[error(
-        "`{0}` is not kebab-case: words of a-z and 0-9 that start with a letter, joined by single hyphens, such as `{1}`"
+        "`{0}` is not kebab-case (lowercase words joined by single hyphens, each starting with a letter); try `{1}`"
     )]
     NotKebab(String, String),
 }
 
 impl Name {
-    /// The name as text.
+    /// The name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name that is nearest to `text`, such as a file's: `My_tool 2` gives `my-tool2`. What is too long is cut.
+    /// The valid name most similar to `text`, such as a file name: `My_tool 2` becomes `my-tool2`. Long input is truncated.
     pub fn nearest(text: &str) -> Self {
         let mut name = suggest(text);
-        // All of it is ASCII, so that any place is one to cut at.
+        // The name is ASCII, so every byte is a character boundary.
         name.truncate(MAX_NAME);
         Self(name.trim_end_matches('-').to_owned())
     }
 
-    /// Checks `text` and makes it a name.
+    /// Validates `text` as a name.
     ///
     /// # Errors
-    /// [`NameError`] when it is empty, too long, or not kebab-case.
+    /// [`NameError`] if it is empty, too long, or not kebab-case.
     pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
         let text = text.into();
         if text.is_empty() {
@@ -67,7 +67,7 @@ impl Name {
     }
 }
 
-/// The nearest kebab-case name, for the message.
+/// The most similar kebab-case name, for error messages.
 fn suggest(text: &str) -> String {
     let mut words = Vec::new();
     for word in text.to_lowercase().split(|c: char| !c.is_ascii_alphanumeric()) {
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kebab_case_alone_is_a_name() {
+    fn only_kebab_case_is_accepted() {
         for good in ["a", "auth", "my-store", "web2", "a-b-c"] {
             assert_eq!(Name::new(good).unwrap().as_str(), good);
         }
@@ -137,8 +137,8 @@ mod tests {
     }
 
     #[test]
-    fn the_message_shows_a_name_that_would_do() {
+    fn the_message_suggests_a_valid_name() {
         let message = Name::new("My_Store 2").unwrap_err().to_string();
-        assert!(message.ends_with("such as `my-store2`"), "{message}");
+        assert!(message.ends_with("try `my-store2`"), "{message}");
     }
 }

@@ -1,260 +1,294 @@
-//! A refusal: where, what was looked at, the nearest miss, and what to do.
+//! Everything that can be wrong with a workload: where, why, the nearest miss, and what to do.
 
-use std::fmt;
+mod near_miss;
+mod text;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use near_miss::NearMiss;
+
+use crate::interface::InterfaceName;
 use crate::name::Name;
+use text::{cycle, import_name, names, quoted};
 
 /// Whether a problem keeps a workload from running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// It runs, but not as was probably meant.
+    /// The workload runs, but probably not as intended.
     Warning,
-    /// It does not run.
+    /// The workload cannot run.
     Error,
 }
 
-/// What can be wrong when a workload is resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+/// A problem of a workload, found while it is validated or resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "code", rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Problem {
+    /// An invalid value.
+    #[error("{message}")]
+    Invalid {
+        /// The value's dotted path in the manifest: `components.web.volumes.0.guest`.
+        place: String,
+        /// What is wrong with it.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A key that neither the manifest's schema nor an extension of the host defines.
+    #[error("{message}")]
+    UnknownKey {
+        /// The key's dotted path in the manifest.
+        place: String,
+        /// Which key is unknown, and where.
+        message: String,
+        /// The most similar known key, or all known keys.
+        hint: String,
+    },
+    /// A mount names a volume that the workload does not declare.
+    #[error("`{component}` mounts unknown volume `{volume}`")]
+    UnknownVolume {
+        /// The component.
+        component: Name,
+        /// The mount's index in the component's `volumes`.
+        mount: usize,
+        /// The unknown volume.
+        volume: Name,
+        /// The declared volume with the most similar name.
+        nearest: Option<Name>,
+    },
     /// Nothing satisfies an import.
-    #[error("nothing satisfies `{import}`, which `{component}` imports")]
+    #[error("nothing satisfies {}, imported by `{component}`", import_name(import, interface.as_ref()))]
     MissingImport {
         /// The component that imports.
         component: Name,
-        /// The import.
+        /// The import's name in the component.
         import: String,
-        /// What was looked at, in order.
-        looked_at: Vec<String>,
-        /// What came nearest.
+        /// The interface that the import implements, if its name is a label.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<InterfaceName>,
+        /// Where resolution searched, in order.
+        searched: Vec<String>,
+        /// The nearest miss.
         nearest: Option<NearMiss>,
     },
-    /// Two siblings or more satisfy an import.
-    #[error("`{import}`, which `{component}` imports, is exported by {}", names(candidates))]
+    /// Several siblings satisfy an import.
+    #[error("{} imported by `{component}` is ambiguous: exported by {}", import_name(import, interface.as_ref()), names(candidates))]
     Ambiguous {
         /// The component that imports.
         component: Name,
-        /// The import.
+        /// The import's name in the component.
         import: String,
-        /// The siblings that fit.
+        /// The interface that the import implements, if its name is a label.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<InterfaceName>,
+        /// The siblings that match.
         candidates: Vec<Name>,
     },
-    /// A link's export has a type that does not fit.
-    #[error("`{to}` cannot satisfy `{import}`, which `{component}` imports: {difference}")]
+    /// Several plugins satisfy an import.
+    #[error("{} imported by `{component}` is ambiguous: provided by the plugins {}", import_name(import, interface.as_ref()), quoted(plugins))]
+    AmbiguousPlugins {
+        /// The component that imports.
+        component: Name,
+        /// The import's name in the component.
+        import: String,
+        /// The interface that the import implements, if its name is a label.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<InterfaceName>,
+        /// The plugins that match.
+        plugins: Vec<String>,
+    },
+    /// The export that a link selects has a type that does not match the import.
+    #[error("`{to}` cannot satisfy {}, imported by `{component}`: {difference}", import_name(import, interface.as_ref()))]
     TypeMismatch {
         /// The component that imports.
         component: Name,
-        /// The import.
+        /// The import's name in the component.
         import: String,
+        /// The interface that the import implements, if its name is a label.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<InterfaceName>,
         /// The component that exports.
         to: Name,
         /// Where the types differ: which function, which parameter.
         difference: String,
-        /// The link that says so, by its place in `links`.
+        /// The link's index in `links`.
         link: usize,
     },
-    /// Components import from each other in a circle.
-    #[error("these components import from each other in a circle: {}", circle(components))]
+    /// Components import from each other in a cycle.
+    #[error("cyclic imports: {}", cycle(components))]
     Cycle {
-        /// The circle, each importing from the next, and the last from the first.
+        /// The cycle: each component imports from the next, and the last from the first.
         components: Vec<Name>,
     },
-    /// A link names a component that is not there.
-    #[error("link {} names `{name}` as its `{key}`, and there is no such component", link + 1)]
+    /// A link starts at an unknown component.
+    #[error("link {}: unknown component `{name}` in `{key}`", link + 1)]
     LinkUnknownComponent {
-        /// The link, by its place in `links`.
+        /// The link's index in `links`.
         link: usize,
-        /// `from` or `to`.
-        key: &'static str,
-        /// The name.
+        /// The key: `from`.
+        key: String,
+        /// The unknown name.
         name: Name,
-        /// A component of a like name.
+        /// The component with the most similar name.
         nearest: Option<Name>,
     },
-    /// A link's component has no such import.
-    #[error("link {} is about `{import}`, which `{from}` does not import", link + 1)]
+    /// A link leads to neither a component nor a plugin.
+    #[error("link {}: `{target}` in `to` is neither a component nor a plugin", link + 1)]
+    LinkUnknownTarget {
+        /// The link's index in `links`.
+        link: usize,
+        /// The unknown target.
+        target: String,
+        /// The workload's components.
+        components: Vec<Name>,
+        /// The host's plugins.
+        plugins: Vec<String>,
+        /// The component or plugin with the most similar name.
+        nearest: Option<String>,
+    },
+    /// A link's component does not have the import.
+    #[error("link {}: `{from}` does not import `{import}`", link + 1)]
     LinkUnknownImport {
-        /// The link, by its place in `links`.
+        /// The link's index in `links`.
         link: usize,
         /// The component.
         from: Name,
-        /// The import that it does not have.
+        /// The unknown import.
         import: String,
-        /// What it imports.
+        /// The component's imports.
         imports: Vec<String>,
     },
     /// A link's target exports nothing that could satisfy the import.
-    #[error("link {} wants `{import}` from `{to}`, which does not export it", link + 1)]
+    #[error("link {}: `{to}` does not export {}", link + 1, import_name(import, interface.as_ref()))]
     LinkUnknownExport {
-        /// The link, by its place in `links`.
+        /// The link's index in `links`.
         link: usize,
-        /// The import.
+        /// The import's name in the component.
         import: String,
-        /// The target.
-        to: Name,
-        /// What it exports.
+        /// The interface that the import implements, if its name is a label.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<InterfaceName>,
+        /// The target: a component or a plugin.
+        to: String,
+        /// The target's exports.
         exports: Vec<String>,
     },
-    /// A link from a component to itself.
-    #[error("link {} links `{component}` to itself", link + 1)]
-    LinkToItself {
-        /// The link, by its place in `links`.
+    /// A link leads from a component to itself.
+    #[error("link {}: `{component}` is linked to itself", link + 1)]
+    SelfLink {
+        /// The link's index in `links`.
         link: usize,
         /// The component.
         component: Name,
     },
-    /// Two links for one import.
-    #[error("links {} and {} are both about `{import}` of `{from}`", first + 1, link + 1)]
-    LinkTwice {
-        /// The second link, by its place in `links`.
+    /// Two links select a provider for one import.
+    #[error("links {} and {} both satisfy {} of `{from}`", first + 1, link + 1, import_name(import, interface.as_ref()))]
+    DuplicateLink {
+        /// The second link's index in `links`.
         link: usize,
-        /// The first one.
+        /// The first link's index in `links`.
         first: usize,
         /// The component.
         from: Name,
-        /// The import.
+        /// The import's name in the component.
         import: String,
+        /// The interface that the import implements, if its name is a label.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<InterfaceName>,
     },
-    /// A component stands between others and what the host would grant them, and no link says that it should.
-    #[error("`{component}` satisfies `{import}` in place of the host for {}", names(importers))]
+    /// A component replaces a granting interface of the host for others, and no link selects it.
+    #[error("`{component}` satisfies {} instead of the host for {}", import_name(import, interface.as_ref()), names(importers))]
     Interposed {
         /// The component that exports the interface.
         component: Name,
-        /// The interface.
+        /// The import's name in the importing components.
         import: String,
+        /// The interface that the import implements, if its name is a label.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<InterfaceName>,
         /// The components that import it.
         importers: Vec<Name>,
     },
-    /// A trigger names a component that is not there.
-    #[error("a trigger calls `{name}`, and there is no such component")]
+    /// A trigger calls an unknown component.
+    #[error("unknown component `{name}` in `{trigger}`")]
     TriggerUnknownComponent {
-        /// The trigger's place in the manifest: `triggers.http.0`.
+        /// The trigger's dotted path in the manifest: `triggers.http.0`.
         trigger: String,
-        /// The name.
+        /// The unknown name.
         name: Name,
-        /// A component of a like name.
+        /// The component with the most similar name.
         nearest: Option<Name>,
     },
-    /// A trigger's component does not export what the trigger calls.
-    #[error("a trigger calls `{component}`, which does not export {wanted}")]
+    /// A trigger calls a component that does not export the trigger's interface.
+    #[error("`{component}`, called by `{trigger}`, does not export {wanted}")]
     TriggerWithoutExport {
-        /// The trigger's place in the manifest: `triggers.http.0`.
+        /// The trigger's dotted path in the manifest: `triggers.http.0`.
         trigger: String,
         /// The component.
         component: Name,
-        /// What the trigger calls.
-        wanted: &'static str,
-        /// What the component exports.
+        /// The interfaces that the trigger calls.
+        wanted: String,
+        /// The component's exports.
         exports: Vec<String>,
     },
-    /// Siblings would pass each other a handle that belongs to one of them.
+    /// Siblings would share resource handles that are scoped to one of them.
     #[error(
-        "`{component}` and `{to}` would pass each other handles of `{resource}` through `{import}`, \
-         but what it opens belongs to the component that opened it"
+        "{} would pass handles of `{resource}` from `{to}` to `{component}`, but they are scoped to the component that opens them",
+        import_name(import, interface.as_ref())
     )]
     SharedGrant {
         /// The component that imports.
         component: Name,
-        /// The import.
+        /// The import's name in the component.
         import: String,
+        /// The interface that the import implements, if its name is a label.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<InterfaceName>,
         /// The component that exports.
         to: Name,
-        /// The interface of the handles.
+        /// The interface that defines the resource.
         resource: String,
     },
-    /// A service that cannot run.
-    #[error("`{component}` is a service, and exports no {wanted}")]
+    /// A service does not export the interface that services run.
+    #[error("service `{component}` does not export {wanted}")]
     ServiceWithoutExport {
         /// The component.
         component: Name,
-        /// What a service exports.
-        wanted: &'static str,
-        /// What it exports.
+        /// The interfaces that a service can export.
+        wanted: String,
+        /// The component's exports.
         exports: Vec<String>,
     },
-    /// A component asks for more than the host lets it.
-    #[error("`{component}` asks for `{key}` of {asked}, and the most on this host is {ceiling}")]
+    /// A component requests more than the host's ceiling.
+    #[error("`{key}` of `{component}` is {asked}, above this host's ceiling of {ceiling}")]
     AboveCeiling {
         /// The component.
         component: Name,
-        /// What it asks for, by its place in the component: `limits.memory`.
-        key: &'static str,
-        /// How much.
+        /// The key below the component: `limits.memory`.
+        key: String,
+        /// The requested value.
         asked: String,
-        /// The most.
+        /// The maximum.
         ceiling: String,
     },
-    /// No entry reaches a component.
-    #[error("nothing reaches `{component}`: no trigger calls it and no component that runs imports from it")]
+    /// No entry component reaches a component.
+    #[error("`{component}` is unreachable: no trigger calls it, and no running component imports from it")]
     Unreached {
         /// The component.
         component: Name,
     },
-    /// A setting that only counts on an entry component.
-    #[error(
-        "`{key}` of `{component}` has no effect: it counts for a whole unit, on the component that a trigger calls"
-    )]
+    /// A setting that applies to units is set on a component that is not the entry of one.
+    #[error("`{key}` of `{component}` has no effect: it applies to a unit's entry component only")]
     NoEffect {
         /// The component.
         component: Name,
         /// `limits` or `instances`.
-        key: &'static str,
-        /// The entries of the units that it is in.
+        key: String,
+        /// The entries of the units that contain the component.
         entries: Vec<Name>,
     },
-}
-
-/// What came nearest to satisfying an import.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "miss", rename_all = "kebab-case")]
-pub enum NearMiss {
-    /// The same interface in a version that does not serve.
-    Version {
-        /// Who has it.
-        who: String,
-        /// What it has.
-        has: String,
-    },
-    /// The same interface, but its type differs.
-    Type {
-        /// Who has it.
-        who: String,
-        /// What it has.
-        has: String,
-        /// Where the types differ.
-        difference: String,
-    },
-    /// An interface of a like name.
-    Name {
-        /// Who has it.
-        who: String,
-        /// What it has.
-        has: String,
-    },
-    /// The component itself exports it, and a component is never linked to itself.
-    Itself,
-    /// The name looks like another component's own import of an interface, which nobody else can have.
-    Scoped {
-        /// The component whose import it would be.
-        owner: Name,
-    },
-}
-
-impl fmt::Display for NearMiss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Version { who, has } => write!(f, "{who} has `{has}`, a version that does not serve this one"),
-            Self::Type { who, has, difference } => write!(f, "{who} has `{has}`, but its type differs: {difference}"),
-            Self::Name { who, has } => write!(f, "{who} has `{has}`, which is a like name"),
-            Self::Itself => f.write_str("the component exports it itself, and is never linked to itself"),
-            Self::Scoped { owner } => {
-                write!(f, "this is the form of what `{owner}` alone is granted, and no other component can have it")
-            }
-        }
-    }
 }
 
 impl Problem {
@@ -266,11 +300,14 @@ impl Problem {
         }
     }
 
-    /// The part of the manifest that it is about, as a dotted path.
+    /// The dotted path of the part of the manifest that it is about.
     pub fn place(&self) -> String {
         match self {
+            Self::Invalid { place, .. } | Self::UnknownKey { place, .. } => place.clone(),
+            Self::UnknownVolume { component, mount, .. } => format!("components.{component}.volumes.{mount}.volume"),
             Self::MissingImport { component, .. }
             | Self::Ambiguous { component, .. }
+            | Self::AmbiguousPlugins { component, .. }
             | Self::SharedGrant { component, .. }
             | Self::Interposed { component, .. }
             | Self::Unreached { component } => format!("components.{component}"),
@@ -279,102 +316,15 @@ impl Problem {
             }
             Self::ServiceWithoutExport { component, .. } => format!("components.{component}.service"),
             Self::Cycle { components } => components.first().map_or_else(String::new, |c| format!("components.{c}")),
-            Self::TypeMismatch { link, .. } | Self::LinkUnknownExport { link, .. } => format!("links.{link}.to"),
+            Self::TypeMismatch { link, .. }
+            | Self::LinkUnknownExport { link, .. }
+            | Self::LinkUnknownTarget { link, .. } => format!("links.{link}.to"),
             Self::LinkUnknownComponent { link, key, .. } => format!("links.{link}.{key}"),
-            Self::LinkUnknownImport { link, .. } | Self::LinkTwice { link, .. } => format!("links.{link}.import"),
-            Self::LinkToItself { link, .. } => format!("links.{link}"),
+            Self::LinkUnknownImport { link, .. } | Self::DuplicateLink { link, .. } => format!("links.{link}.import"),
+            Self::SelfLink { link, .. } => format!("links.{link}"),
             Self::TriggerUnknownComponent { trigger, .. } | Self::TriggerWithoutExport { trigger, .. } => {
                 format!("{trigger}.component")
             }
         }
     }
-
-    /// What else there is to know: what was looked at, what came nearest.
-    pub fn notes(&self) -> Vec<String> {
-        match self {
-            Self::MissingImport { looked_at, nearest, .. } => {
-                let near = nearest.iter().map(|n| format!("nearest: {n}"));
-                near.chain([format!("looked at: {}", looked_at.join("; "))]).collect()
-            }
-            Self::LinkUnknownImport { from, imports, .. } => vec![has(from, "imports", imports)],
-            Self::LinkUnknownExport { to, exports, .. } => vec![has(to, "exports", exports)],
-            Self::TriggerWithoutExport { component, exports, .. }
-            | Self::ServiceWithoutExport { component, exports, .. } => vec![has(component, "exports", exports)],
-            _ => Vec::new(),
-        }
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::MissingImport { import, nearest, .. } => match nearest {
-                Some(NearMiss::Version { .. }) => "build both sides against one version of the interface".into(),
-                Some(NearMiss::Type { .. }) => "build both sides against one definition of the interface".into(),
-                Some(NearMiss::Name { .. }) => "is this the interface that was meant?".into(),
-                Some(NearMiss::Scoped { .. }) => "grant the component what it needs under its own name".into(),
-                _ => {
-                    format!("add a component that exports `{import}`, or run on a host with a plugin that provides it")
-                }
-            },
-            Self::Ambiguous { component, import, candidates } => {
-                let to = candidates.first().map_or("", Name::as_str);
-                format!("say which: [[links]] from = \"{component}\", import = \"{import}\", to = \"{to}\"")
-            }
-            Self::TypeMismatch { .. } => "build both sides against one definition of the interface".into(),
-            Self::Cycle { .. } => "move what both sides need into a component of its own".into(),
-            Self::LinkUnknownComponent { nearest, .. } | Self::TriggerUnknownComponent { nearest, .. } => {
-                nearest.as_ref().map_or_else(
-                    || "add the component, or name one that is there".into(),
-                    |n| format!("did you mean `{n}`?"),
-                )
-            }
-            Self::LinkUnknownImport { .. } => "name one of its imports, with or without the version".into(),
-            Self::LinkUnknownExport { .. } => "link to a component that exports it".into(),
-            Self::LinkToItself { .. } => "link it to another component, or take the link away".into(),
-            Self::LinkTwice { .. } => "keep one of them".into(),
-            Self::TriggerWithoutExport { exports, .. }
-                if exports.iter().any(|name| name.starts_with("wasi:cli/run")) =>
-            {
-                "it is a command: run it with `wharf run`, as `[[triggers.command]]` or as a `service`".into()
-            }
-            Self::TriggerWithoutExport { wanted, .. } => {
-                format!("point the trigger at a component that exports {wanted}")
-            }
-            Self::ServiceWithoutExport { wanted, .. } => {
-                format!("take `service` away, or build the component as a command, which exports {wanted}")
-            }
-            Self::SharedGrant { resource, .. } => {
-                format!("let one component keep what it opened through `{resource}` and offer functions over it")
-            }
-            Self::Interposed { component, import, importers } => {
-                let from = importers.first().map_or("", Name::as_str);
-                format!(
-                    "what they ask for passes through `{component}`; if that is meant, say so for each: [[links]] from = \
-                     \"{from}\", import = \"{import}\", to = \"{component}\""
-                )
-            }
-            Self::Unreached { component } => format!("take `{component}` away, or link something to it"),
-            Self::AboveCeiling { ceiling, .. } => {
-                format!("ask for {ceiling} or less, or ask the host's operator to raise the ceiling")
-            }
-            Self::NoEffect { key, entries, .. } => format!("set `{key}` on {}", names(entries)),
-        }
-    }
-}
-
-fn names(names: &[Name]) -> String {
-    let names: Vec<_> = names.iter().map(Name::as_str).collect();
-    crate::manifest::decode::list(&names)
-}
-
-fn circle(components: &[Name]) -> String {
-    let around = components.iter().chain(components.first());
-    around.map(|c| format!("`{c}`")).collect::<Vec<_>>().join(" → ")
-}
-
-fn has(component: &Name, verb: &str, what: &[String]) -> String {
-    if what.is_empty() {
-        return format!("`{component}` {verb} nothing");
-    }
-    format!("`{component}` {verb} {}", what.join(", "))
 }

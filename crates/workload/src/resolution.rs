@@ -1,13 +1,14 @@
-//! Who gets what from whom.
+//! The result of resolution: the provider of each import, and the units to run.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::interface::InterfaceName;
 use crate::name::Name;
 
-/// What resolving a workload gives: for each component who satisfies each import, and the units that run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// The provider of each component's imports, and the units to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolution {
     /// Each component's imports, in the component's own order.
     pub components: BTreeMap<Name, Vec<ResolvedImport>>,
@@ -15,18 +16,47 @@ pub struct Resolution {
     pub units: Vec<Unit>,
 }
 
-/// An import and who satisfies it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An import and its provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WireImport", into = "WireImport")]
 pub struct ResolvedImport {
-    /// The import's name, as it stands in the component.
+    /// The import's name as the component spells it.
     pub import: String,
-    /// Who satisfies it.
-    #[serde(flatten)]
+    /// The name again, if it is a label.
+    pub label: Option<String>,
+    /// The interface that is imported: the one that the label implements, or the one that the name itself is.
+    pub interface: Option<InterfaceName>,
+    /// The provider.
     pub provider: Provider,
 }
 
-/// Who satisfies an import.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The serialised form of a [`ResolvedImport`]: the interface is present only if the name is a label.
+#[derive(Serialize, Deserialize)]
+struct WireImport {
+    import: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    implements: Option<InterfaceName>,
+    #[serde(flatten)]
+    provider: Provider,
+}
+
+impl From<ResolvedImport> for WireImport {
+    fn from(resolved: ResolvedImport) -> Self {
+        let implements = resolved.interface.filter(|_| resolved.label.is_some());
+        Self { import: resolved.import, implements, provider: resolved.provider }
+    }
+}
+
+impl From<WireImport> for ResolvedImport {
+    fn from(wire: WireImport) -> Self {
+        let label = wire.implements.as_ref().map(|_| wire.import.clone());
+        let interface = wire.implements.or_else(|| InterfaceName::parse(&wire.import));
+        Self { import: wire.import, label, interface, provider: wire.provider }
+    }
+}
+
+/// The provider of an import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "kebab-case")]
 pub enum Provider {
     /// Another component of the workload.
@@ -35,11 +65,11 @@ pub enum Provider {
         component: Name,
         /// The name of its export.
         export: String,
-        /// Whether a `[[links]]` entry said so.
+        /// Whether a `[[links]]` entry selects it.
         explicit: bool,
-        /// The interface of the host in whose place it stands, if that grants something: what the host would hold the
-        /// importing component to, the sibling need not.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        /// The granting interface of the host that it replaces, if any: the host's policy for the importing component does not
+        /// apply to what the sibling does on its behalf.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         instead_of: Option<String>,
     },
     /// A plugin of the host.
@@ -48,32 +78,35 @@ pub enum Provider {
         plugin: String,
         /// The interface as the plugin provides it, with its version.
         interface: String,
-        /// Whether it grants something, and so is the component's own.
+        /// Whether it grants a capability, and is therefore scoped to the component.
         grant: bool,
+        /// The plugin's store that a link selects, in the plugin's own terms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
     },
     /// The host's WASI.
     Wasi {
         /// The interface as the host provides it, with its version.
         interface: String,
-        /// Whether it grants something, and so is the component's own.
+        /// Whether it grants a capability, and is therefore scoped to the component.
         grant: bool,
     },
-    /// Nobody: the import names types alone.
+    /// No provider is needed: the import contains only types.
     TypesOnly,
 }
 
 impl Provider {
-    /// Whether the import grants something, and so must be told apart from its siblings' imports of the same name.
+    /// Whether the import grants a capability, and must be scoped apart from the siblings' imports of the same name.
     pub fn is_grant(&self) -> bool {
         matches!(self, Self::Plugin { grant: true, .. } | Self::Wasi { grant: true, .. })
     }
 }
 
-/// An entry component with all that it reaches: what is fused into one component and run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An entry component and everything that it reaches: fused into one component and run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     /// The component that triggers and callers call.
     pub entry: Name,
-    /// The unit's components: each after those it imports from, the entry last. A shared one is there once.
+    /// The unit's components in instantiation order: each after those it imports from, the entry last, without duplicates.
     pub components: Vec<Name>,
 }

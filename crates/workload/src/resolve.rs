@@ -1,7 +1,7 @@
 //! `Workload` → [`Resolution`] and every [`Problem`].
 //!
-//! Takes what was declared, the components' own types, and what the host provides; gives who satisfies what. It cannot
-//! fail: what cannot be resolved is a problem, and all problems are found in one go. Never reads, links or runs anything.
+//! Takes the declared workload, the components' types and the host's interfaces; returns the provider of each import. It
+//! cannot fail: an unresolvable import is a problem, and one pass finds all problems. Never reads, links or runs anything.
 
 mod candidates;
 mod links;
@@ -11,34 +11,42 @@ use std::collections::BTreeMap;
 
 use crate::component::{ComponentType, Extern};
 use crate::interface::InterfaceName;
+use crate::manifest::Extensions;
 use crate::name::Name;
 use crate::problem::{Problem, Severity};
 use crate::resolution::{Provider, Resolution, ResolvedImport};
 use crate::workload::Workload;
 
 use candidates::Exports;
+use links::{Linked, Links, Target};
 
-/// An interface that the host provides.
+/// An interface that the host provides. If several plugins provide one, a link chooses between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostInterface {
-    /// Its name and version. It serves every import on the same compatibility track.
+    /// Its name and version. It satisfies every import on the same compatibility track.
     pub name: InterfaceName,
     /// The plugin that provides it; WASI if `None`.
     pub plugin: Option<String>,
-    /// Whether it grants something, so that each component gets its own.
+    /// Whether it grants a capability, so that it is scoped to each component.
     pub grant: bool,
 }
 
 /// The types of a workload's components, by name.
 pub type ComponentTypes = BTreeMap<Name, ComponentType>;
 
-/// Resolves a workload. `types` has an entry for each of its components; one that has none is left out.
+/// Resolves a workload. `types` has an entry per component; components without one are skipped.
 ///
-/// Problems come errors first, then in the order of their places.
-pub fn resolve(workload: &Workload, types: &ComponentTypes, host: &[HostInterface]) -> (Resolution, Vec<Problem>) {
+/// `extensions` defines the interfaces that each kind of trigger calls. Problems come errors first, then in the order of their
+/// places.
+pub fn resolve(
+    workload: &Workload,
+    types: &ComponentTypes,
+    host: &[HostInterface],
+    extensions: &Extensions,
+) -> (Resolution, Vec<Problem>) {
     let mut problems = Vec::new();
     let exports = Exports::index(types);
-    let links = links::index(workload, types, &mut problems);
+    let links = links::index(workload, types, host, &mut problems);
     let mut resolution = Resolution::default();
     let unread: Vec<_> = workload.components.keys().filter(|name| !types.contains_key(*name)).collect();
     let unread: Vec<_> = unread.into_iter().map(|name| format!("`{name}`")).collect();
@@ -48,43 +56,49 @@ pub fn resolve(workload: &Workload, types: &ComponentTypes, host: &[HostInterfac
         resolution.components.insert(name.clone(), imports);
     }
     problems.extend(interposed(&resolution));
-    units::find(workload, types, &mut resolution, &mut problems);
+    units::find(workload, types, extensions, &mut resolution, &mut problems);
     problems.sort_by_key(|p| (std::cmp::Reverse(p.severity()), p.place()));
     (resolution, problems)
 }
 
-/// Components that stand between others and what the host grants, without being asked to.
+/// Components that replace a granting interface of the host for others, although no link selects them.
 fn interposed(resolution: &Resolution) -> impl Iterator<Item = Problem> {
-    let mut found: BTreeMap<(Name, String), Vec<Name>> = BTreeMap::new();
+    let mut found: BTreeMap<(Name, String, Option<InterfaceName>), Vec<Name>> = BTreeMap::new();
     for (importer, imports) in &resolution.components {
-        for ResolvedImport { import, provider } in imports {
+        for ResolvedImport { import, label, interface, provider } in imports {
             if let Provider::Sibling { component, explicit: false, instead_of: Some(_), .. } = provider {
-                found.entry((component.clone(), import.clone())).or_default().push(importer.clone());
+                let interface = interface.clone().filter(|_| label.is_some());
+                found.entry((component.clone(), import.clone(), interface)).or_default().push(importer.clone());
             }
         }
     }
-    found.into_iter().map(|((component, import), importers)| Problem::Interposed { component, import, importers })
+    found.into_iter().map(|((component, import, interface), importers)| Problem::Interposed {
+        component,
+        import,
+        interface,
+        importers,
+    })
 }
 
-/// Whether a list of problems lets the workload run.
+/// Whether the problems are all warnings, so that the workload can run.
 pub fn runs(problems: &[Problem]) -> bool {
     problems.iter().all(|p| p.severity() < Severity::Error)
 }
 
-/// A component whose imports are being resolved, and all there is to resolve them with.
+/// A component whose imports are being resolved, with the context to resolve them in.
 struct Importer<'a> {
     name: &'a Name,
     component: &'a ComponentType,
     types: &'a ComponentTypes,
     host: &'a [HostInterface],
     exports: &'a Exports<'a>,
-    links: &'a links::Links<'a>,
-    /// The components that are declared and have no type, because they could not be loaded.
+    links: &'a Links<'a>,
+    /// The components that are declared but have no type, because loading them failed.
     unread: &'a [String],
 }
 
 impl Importer<'_> {
-    /// Rules 1 to 4 of resolution: an explicit link, else the one sibling that fits, else a plugin, else WASI.
+    /// Rules 1 to 4 of resolution: an explicit link, else the only matching sibling, else a plugin, else WASI.
     fn resolve(&self, import: &Extern, problems: &mut Vec<Problem>) -> Option<ResolvedImport> {
         let provider = match self.links.get(&(self.name, import.name.as_str())) {
             Some(link) => self.linked(import, link, problems),
@@ -94,51 +108,76 @@ impl Importer<'_> {
             && let Some(resource) = candidates::passes_a_grant(self, import)
         {
             let (component, to) = (self.name.clone(), component.clone());
-            problems.push(Problem::SharedGrant { component, import: import.name.clone(), to, resource });
+            let interface = candidates::implemented(import);
+            problems.push(Problem::SharedGrant { component, import: import.name.clone(), interface, to, resource });
             return None;
         }
-        Some(ResolvedImport { import: import.name.clone(), provider })
+        let (label, interface) = (import.label.clone(), import.interface.clone());
+        Some(ResolvedImport { import: import.name.clone(), label, interface, provider })
     }
 
-    fn linked(&self, import: &Extern, link: &links::Target<'_>, problems: &mut Vec<Problem>) -> Option<Provider> {
-        let difference = match candidates::fits(&self.types[link.to], link.export, self.component, import) {
-            Ok(()) => {
-                let (component, export) = (link.to.clone(), link.export.name.clone());
-                let instead_of = candidates::granted_by_host(self.host, import);
-                return Some(Provider::Sibling { component, export, explicit: true, instead_of });
+    fn linked(&self, import: &Extern, link: &Linked<'_>, problems: &mut Vec<Problem>) -> Option<Provider> {
+        let (component, export) = match link.to {
+            Target::Sibling { component, export } => (component, export),
+            Target::Plugin { plugin, provided, store } => {
+                let (plugin, interface) = (plugin.to_owned(), provided.name.to_string());
+                let target = store.map(str::to_owned);
+                return Some(Provider::Plugin { plugin, interface, grant: provided.grant, target });
             }
-            Err(difference) => difference,
         };
-        let (component, to) = (self.name.clone(), link.to.clone());
-        let import = import.name.clone();
-        problems.push(Problem::TypeMismatch { component, import, to, difference, link: link.index });
-        None
+        match candidates::fits(&self.types[component], export, self.component, import) {
+            Ok(()) => Some(self.sibling(import, component, export, true)),
+            Err(difference) => {
+                let (to, component) = (component.clone(), self.name.clone());
+                let (import, interface) = (import.name.clone(), candidates::implemented(import));
+                let link = link.index;
+                problems.push(Problem::TypeMismatch { component, import, interface, to, difference, link });
+                None
+            }
+        }
+    }
+
+    fn sibling(&self, import: &Extern, component: &Name, export: &Extern, explicit: bool) -> Provider {
+        let instead_of = candidates::granted_by_host(self.host, import);
+        Provider::Sibling { component: component.clone(), export: export.name.clone(), explicit, instead_of }
     }
 
     fn found(&self, import: &Extern, problems: &mut Vec<Problem>) -> Option<Provider> {
-        let siblings = self.exports.that_fit(self, import);
-        match siblings.as_slice() {
+        let (name, interface) = (import.name.clone(), candidates::implemented(import));
+        match self.exports.that_fit(self, import).as_slice() {
             [] => {}
-            [(component, export)] => {
-                let (component, export) = ((*component).clone(), export.name.clone());
-                let instead_of = candidates::granted_by_host(self.host, import);
-                return Some(Provider::Sibling { component, export, explicit: false, instead_of });
-            }
+            [(component, export)] => return Some(self.sibling(import, component, export, false)),
             several => {
                 let candidates = several.iter().map(|(name, _)| (*name).clone()).collect();
-                let (component, import) = (self.name.clone(), import.name.clone());
-                problems.push(Problem::Ambiguous { component, import, candidates });
+                let component = self.name.clone();
+                problems.push(Problem::Ambiguous { component, import: name, interface, candidates });
                 return None;
             }
         }
-        let provided = import.interface.as_ref().and_then(|name| candidates::from_host(self.host, name));
-        if provided.is_some() {
-            return provided;
+        let wanted = import.interface.as_ref();
+        let plugins = wanted.map(|wanted| candidates::plugins(self.host, wanted)).unwrap_or_default();
+        if plugins.len() > 1 && !self.component.types_only(import) {
+            let (component, plugins) = (self.name.clone(), plugins.into_iter().collect());
+            problems.push(Problem::AmbiguousPlugins { component, import: name, interface, plugins });
+            return None;
+        }
+        if plugins.len() <= 1
+            && let Some(provided) = wanted.and_then(|wanted| candidates::from_host(self.host, wanted))
+        {
+            return Some(provided);
         }
         if self.component.types_only(import) {
             return Some(Provider::TypesOnly);
         }
         problems.push(candidates::missing(self, import));
         None
+    }
+
+    /// Whether a sibling satisfies an import, by link or because it matches.
+    fn is_served_by_sibling(&self, import: &Extern) -> bool {
+        match self.links.get(&(self.name, import.name.as_str())) {
+            Some(link) => matches!(link.to, Target::Sibling { .. }),
+            None => !self.exports.that_fit(self, import).is_empty(),
+        }
     }
 }

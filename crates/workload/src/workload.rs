@@ -1,24 +1,24 @@
-//! What was declared: one unit of deployment, with everything about itself.
+//! A declared workload: the unit of deployment.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::manifest::{Component, Link, Triggers, Volume};
+use crate::manifest::{self, Component, Link, Settings, Triggers, Volume};
 use crate::name::Name;
 
-/// Components with their config, links, volumes, grants and triggers: all that a host needs to run them.
+/// Components with their config, links, volumes, grants and triggers: everything that a host needs to run them.
 ///
-/// A manifest gives one ([`manifest::parse`](crate::manifest::parse)); a program can also build one by hand, from
-/// [`Workload::new`]. Nothing that is not written here is granted.
+/// [`manifest::parse`] reads one from a manifest; a program can build one from [`Workload::new`].
+/// Grants are default-deny: a component has only what is declared here.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Workload {
     /// The workload's name.
     pub name: Name,
-    /// The namespace that the name is unique in; `default` when the manifest does not say.
+    /// The namespace in which the name is unique; `default` if omitted.
     #[schemars(default = "Workload::default_namespace")]
     pub namespace: Name,
     /// The workload's own version.
@@ -31,17 +31,21 @@ pub struct Workload {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub volumes: BTreeMap<Name, Volume>,
-    /// Explicit links: they settle ambiguities, build chains, and always win.
+    /// Explicit links. They resolve ambiguities, build chains, and take precedence over inferred providers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub links: Vec<Link>,
-    /// What calls the components.
+    /// The triggers, which call the components.
     #[schemars(default)]
     pub triggers: Triggers,
+    /// The settings of keys that plugins own, by key.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub settings: BTreeMap<String, Settings>,
 }
 
 impl Workload {
-    /// A workload with a name and nothing else, in the namespace `default`.
+    /// An empty workload in the namespace `default`.
     pub fn new(name: Name) -> Self {
         Self {
             name,
@@ -51,22 +55,23 @@ impl Workload {
             volumes: BTreeMap::new(),
             links: Vec::new(),
             triggers: Triggers::default(),
+            settings: BTreeMap::new(),
         }
     }
 
-    /// The workload with one more component.
+    /// Adds a component.
     #[must_use]
     pub fn with_component(mut self, name: Name, component: Component) -> Self {
         self.components.insert(name, component);
         self
     }
 
-    /// `namespace/name`: what a host knows a running workload by.
+    /// The identifier of a running workload on a host: `namespace/name`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// The workload with its relative paths, of sources and of volumes, made to start at `folder`.
+    /// Resolves the relative paths of sources and volumes against `folder`.
     #[must_use]
     pub fn under(mut self, folder: &Path) -> Self {
         for component in self.components.values_mut() {
@@ -83,5 +88,14 @@ impl Workload {
     #[allow(clippy::expect_used)]
     pub(crate) fn default_namespace() -> Name {
         Name::new("default").expect("`default` is kebab-case")
+    }
+}
+
+/// Reads the form that a workload serialises to, which is also the JSON form of a manifest. Every key that an extension might
+/// own is accepted; [`validate`](crate::validate()) rejects those that no extension of a host owns.
+impl<'de> Deserialize<'de> for Workload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        manifest::from_json(&value).map_err(serde::de::Error::custom)
     }
 }

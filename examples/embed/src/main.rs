@@ -1,11 +1,15 @@
-//! A program that embeds Wharf and brings a plugin of its own: dice for components, loaded per component's `config`.
+//! A program that embeds Wharf with a plugin of its own: loaded dice, rolled by a component.
 //!
-//! `cargo run -p embed` prints what a component rolled. No network is touched and no file is read.
+//! The plugin opens one bag of dice for each workload, as another would open a connection, and reads a setting of each
+//! component. `cargo run -p embed` prints the rolls. No network is used and no file is read.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
 use wasmtime::component::HasData;
-use wharf::plugin::Provided;
 use wharf::workload::{Workload, manifest::Component};
-use wharf::{Binding, Ctx, Engine, Host, HostApi, Link, Plugin, PluginError, Scope, View};
+use wharf::{Binding, Engine, Host, Link, Opening, Plugin, PluginError, Provided, Scope, StoreData, View};
 
 mod bindings {
     wasmtime::component::bindgen!({ inline: "
@@ -16,27 +20,45 @@ mod bindings {
 }
 use bindings::acme::game::dice;
 
-/// Dice that are loaded: they always show the same, if there is such a side.
 struct DicePlugin;
 
-/// What one component's dice show.
-struct Dice(u32);
+/// Opened once for each workload: it counts the rolls of all its components.
+struct Bag(AtomicU32);
 
+/// Bound to each component: the side that its dice show.
+struct Dice {
+    shows: u32,
+    bag: Arc<Bag>,
+}
+
+#[async_trait]
 impl Plugin for DicePlugin {
     fn name(&self) -> &'static str {
         "dice"
     }
+
     fn interfaces(&self) -> Vec<Provided> {
         vec![Provided::grant("acme:game/dice@1.0.0")]
     }
-    fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
-        let shows = binding.component().config.get("shows").map_or("1", String::as_str);
-        let shows = shows.parse().map_err(|_| PluginError(format!("config `shows` is a number, not `{shows}`")))?;
-        binding.keep(Dice(shows))
+
+    async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {
+        opening.insert(Arc::new(Bag(AtomicU32::new(0))));
+        Ok(())
     }
+
+    async fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
+        let shows = binding.component().config.get("shows").map_or("1", String::as_str);
+        let invalid =
+            |error| PluginError::new(format!("expected a number, found `{shows}`")).at("config.shows").caused_by(error);
+        let shows = shows.parse::<u32>().map_err(invalid)?;
+        let bag = binding.opened::<Arc<Bag>>().cloned().ok_or_else(|| PluginError::new("no bag of dice is open"))?;
+        binding.insert(Dice { shows, bag });
+        Ok(())
+    }
+
     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
         let get = link.getter::<Dice>();
-        dice::add_to_linker_instance::<Ctx, Dice>(&mut link.instance()?, get)
+        dice::add_to_linker_instance::<StoreData, Dice>(&mut link.instance()?, get)
     }
 }
 
@@ -47,13 +69,15 @@ impl HasData for Dice {
 impl View for Dice {
     type Of = Dice;
     fn view(scope: Scope<'_>) -> &Dice {
-        scope.grants.binding()
+        scope.binding()
     }
 }
 
 impl dice::Host for &Dice {
     fn roll(&mut self, sides: u32) -> u32 {
-        self.0.min(sides)
+        let roll = self.bag.0.fetch_add(1, Ordering::Relaxed) + 1;
+        println!("roll {roll}: {}", self.shows.min(sides));
+        self.shows.min(sides)
     }
 }
 
@@ -72,5 +96,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     player.config.insert("shows".into(), "5".into());
     host.workload_start(Workload::new("game".parse()?).with_component("player".parse()?, player)).await?;
     println!("two dice show {}", host.call_wave("default/game", "player", "play()").await?.concat());
+    host.shutdown().await;
     Ok(())
 }

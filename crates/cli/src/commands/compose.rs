@@ -1,47 +1,54 @@
-//! `wharf compose`: the fused component of a unit, written out.
+//! `wharf compose`: writes the fused component of a unit.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use wharf::fuse::fuse;
+use wharf::prepare::fuse::fuse;
 use wharf::workload::{ComponentType, Name, Unit};
 
 use crate::args::{Compose, EngineArgs};
-use crate::error::{self, Failure, HOST, UNRESOLVED};
+use crate::error::{self, CliError, Report};
 use crate::{host, logging, manifest};
 
-pub(crate) fn compose(engine: &EngineArgs, args: &Compose) -> Result<ExitCode, Failure> {
+pub(crate) async fn compose(engine: &EngineArgs, args: &Compose) -> Result<ExitCode, CliError> {
     let (workload, declared) = manifest::read(&args.path)?;
-    let plan = host::planner(engine)?.plan(&workload);
-    let found = error::problems(&declared, &plan.unloaded, &plan.problems);
-    if !plan.runs() {
-        return Err(Failure { code: UNRESOLVED, text: found });
+    let plan = host::planner(engine)?.plan(&workload).await;
+    let report = error::problems(&declared, &plan.unloaded, &plan.problems);
+    if !plan.is_runnable() {
+        return Err(CliError::Workload(report));
     }
-    logging::print(&found);
+    logging::print(&report.to_string());
     let unit = choose(&plan.resolution.units, args.unit.as_deref())?;
-    let fused = fuse(unit, &plan.resolution, &plan.loaded.bytes).map_err(|error| Failure::new(UNRESOLVED, error))?;
-    // Nobody compiles it here, so nobody else would notice.
-    ComponentType::parse(&fused.bytes).map_err(|error| Failure::new(UNRESOLVED, error))?;
+    let fused =
+        fuse(unit, &plan.resolution, &plan.loaded.code).map_err(|error| CliError::Workload(Report::error(error)))?;
+    // Composing does not compile, so only this check finds an invalid component.
+    ComponentType::parse(&fused.bytes).map_err(|error| CliError::Workload(Report::error(error)))?;
     write(&args.output, &fused.bytes)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn choose<'u>(units: &'u [Unit], wanted: Option<&str>) -> Result<&'u Unit, Failure> {
-    let names = || units.iter().map(|unit| unit.entry.to_string()).collect::<Vec<_>>().join(", ");
+fn choose<'u>(units: &'u [Unit], wanted: Option<&str>) -> Result<&'u Unit, CliError> {
+    let hint = || {
+        let names: Vec<_> = units.iter().map(|unit| format!("`{}`", unit.entry)).collect();
+        format!("pass --unit with one of {}", names.join(", "))
+    };
     match (wanted, units) {
         (None, [only]) => Ok(only),
         (None, _) => {
-            Err(Failure::with_hint(2, format!("this workload has several units: {}", names()), "choose with --unit"))
+            let message = format!("the workload has {} units", units.len());
+            Err(CliError::Usage(Report::with_hint(message, &hint())))
         }
-        (Some(wanted), units) => units
-            .iter()
-            .find(|unit| Name::as_str(&unit.entry) == wanted)
-            .ok_or_else(|| Failure::new(2, format!("there is no unit `{wanted}`; there are: {}", names()))),
+        (Some(wanted), units) => {
+            let found = units.iter().find(|unit| Name::as_str(&unit.entry) == wanted);
+            found.ok_or_else(|| {
+                CliError::Usage(Report::with_hint(format!("no unit `{wanted}` in the workload"), &hint()))
+            })
+        }
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let written = if path == Path::new("-") { std::io::stdout().write_all(bytes) } else { std::fs::write(path, bytes) };
-    written.map_err(|error| Failure::new(HOST, format!("{} cannot be written: {error}", path.display())))
+    written.map_err(|error| CliError::Host(Report::with_context(error, format!("cannot write `{}`", path.display()))))
 }

@@ -1,4 +1,4 @@
-//! `wharf inspect`: what a component imports and exports, and what it was made of.
+//! `wharf inspect`: shows a component's imports, exports, producers and WIT.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use wharf::workload::manifest::Component;
 use wharf::workload::{HostInterface, Name, Workload};
 
 use crate::args::{EngineArgs, Format, Inspect};
-use crate::error::{self, Declared, Failure, UNRESOLVED};
+use crate::error::{self, CliError, Declared, Report};
 use crate::host;
 use crate::output::{self, BAD, BOLD, DIM, GOOD};
 
@@ -26,48 +26,52 @@ struct Inspected {
 #[derive(Serialize)]
 struct Import {
     name: String,
-    /// Who would satisfy it on this host; nobody if `None`, and then a sibling must.
+    /// The interface that the name stands for, if the name is a label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    implements: Option<String>,
+    /// The provider on this host. `None` if the host has none; then a sibling must export the interface.
     satisfied_by: Option<String>,
     grant: bool,
 }
 
-pub(crate) fn inspect(engine: &EngineArgs, args: &Inspect) -> Result<ExitCode, Failure> {
+pub(crate) async fn inspect(engine: &EngineArgs, args: &Inspect) -> Result<ExitCode, CliError> {
     let name = Name::nearest("component");
     let workload = Workload::new(name.clone()).with_component(name.clone(), Component::from_path(&args.component));
     let host = host::planner(engine)?;
-    let plan = host.plan(&workload);
+    let plan = host.plan(&workload).await;
     if !plan.unloaded.is_empty() {
-        let text = error::problems(&Declared::default(), &plan.unloaded, &[]);
-        return Err(Failure { code: UNRESOLVED, text });
+        return Err(CliError::Workload(error::problems(&Declared::default(), &plan.unloaded, &[])));
     }
-    let (ty, bytes) = (&plan.loaded.types[&name], &plan.loaded.bytes[&name]);
-    // Of a core module what is in the file: what it is as a component nobody has to name.
-    let unreadable = |error| Failure::new(UNRESOLVED, format!("{} cannot be read: {error}", args.component.display()));
-    let file = std::fs::read(&args.component).map_err(unreadable)?;
+    let (ty, bytes) = (&plan.loaded.types[&name], plan.loaded.code[&name].component());
+    // Size and digest are those of the file, which for a core module differs from the component that the host makes of it.
+    let file = std::fs::read(&args.component).map_err(|error| {
+        CliError::Workload(Report::with_context(error, format!("cannot read `{}`", args.component.display())))
+    })?;
     let adapted = file.len() != bytes.len();
     let inspected = Inspected {
         kind: if adapted { "core module of WASI 0.1, as a component" } else { "component" },
         bytes: file.len(),
         digest: wharf::workload::manifest::Digest::of(&file).to_string(),
-        imports: ty.imports().iter().map(|import| satisfied(import, host.interfaces())).collect(),
+        imports: ty.imports().iter().map(|import| satisfy(import, host.interfaces())).collect(),
         exports: ty.exports().iter().map(|export| export.name.clone()).collect(),
         producers: producers(bytes),
         wit: wit(bytes),
     };
     match args.format {
         Format::Json => output::json(&inspected),
-        Format::Text => text(&inspected),
+        Format::Text => print(&inspected),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn satisfied(import: &wharf::workload::component::Extern, host: &[HostInterface]) -> Import {
+fn satisfy(import: &wharf::workload::component::Extern, host: &[HostInterface]) -> Import {
     let found = import.interface.as_ref().and_then(|name| host.iter().find(|h| h.name.may_serve(name)));
     let by = found.map(|h| h.plugin.as_ref().map_or_else(|| "WASI".to_owned(), |plugin| format!("plugin {plugin}")));
-    Import { name: import.name.clone(), satisfied_by: by, grant: found.is_some_and(|h| h.grant) }
+    let implements = import.label.as_ref().and(import.interface.as_ref()).map(ToString::to_string);
+    Import { name: import.name.clone(), implements, satisfied_by: by, grant: found.is_some_and(|h| h.grant) }
 }
 
-/// The languages and tools that the component names, of it and of all that is in it.
+/// The languages and tools that the producers sections of the component and of everything nested in it name.
 fn producers(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
     let mut producers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let Ok(payload) = wasm_metadata::Payload::from_binary(bytes) else { return producers };
@@ -88,7 +92,7 @@ fn producers(bytes: &[u8]) -> BTreeMap<String, Vec<String>> {
     producers
 }
 
-/// The component's world as WIT. There is none for a component whose types the decoder does not know.
+/// The component's world as WIT. `None` if the decoder does not know a type in it.
 fn wit(bytes: &[u8]) -> Option<String> {
     let decoded = wit_component::decode(bytes).ok()?;
     let mut printer = wit_component::WitPrinter::default();
@@ -98,11 +102,12 @@ fn wit(bytes: &[u8]) -> Option<String> {
     Some(printer.output.to_string())
 }
 
-fn text(inspected: &Inspected) {
+fn print(inspected: &Inspected) {
     anstream::println!("{BOLD}{}{BOLD:#}  {}", output::bytes(inspected.bytes as u64), inspected.digest);
     anstream::println!("{}", inspected.kind);
     anstream::println!("{BOLD}imports{BOLD:#}");
-    for Import { name, satisfied_by, grant } in &inspected.imports {
+    for Import { name, implements, satisfied_by, grant } in &inspected.imports {
+        let name = implements.as_ref().map_or_else(|| name.clone(), |interface| format!("{name} ({interface})"));
         match satisfied_by {
             Some(by) if *grant => anstream::println!("  {name} {DIM}←{DIM:#} {GOOD}{by}{GOOD:#}"),
             Some(by) => anstream::println!("  {name} {DIM}←{DIM:#} {GOOD}{by}{GOOD:#} {DIM}(shared){DIM:#}"),

@@ -1,40 +1,40 @@
-//! `wharf plan`: who satisfies what, and what each component is granted. Nothing is run.
+//! `wharf plan`: shows what satisfies each import and what each component is granted. It runs nothing.
 
 use std::process::ExitCode;
 
 use serde_json::json;
 use wharf::host::Plan as Planned;
-use wharf::workload::manifest::{Access, Component};
+use wharf::workload::manifest::{Access, Component, Extensions, TriggerEntry};
 use wharf::workload::resolution::ResolvedImport;
 use wharf::workload::{Name, Provider, Unit, Workload};
 
 use super::plan_picture;
 use crate::args::{EngineArgs, Plan, PlanFormat};
-use crate::error::{self, Failure, UNRESOLVED};
+use crate::error::{self, CliError};
 use crate::output::{self, BOLD, DIM, GOOD, NAME};
 use crate::{host, logging, manifest};
 
-pub(crate) fn plan(engine: &EngineArgs, args: &Plan) -> Result<ExitCode, Failure> {
+pub(crate) async fn plan(engine: &EngineArgs, args: &Plan) -> Result<ExitCode, CliError> {
     let (workload, declared) = manifest::read(&args.path)?;
-    let plan = host::planner(engine)?.plan(&workload);
+    let plan = host::planner(engine)?.plan(&workload).await;
     match args.format {
-        PlanFormat::Text => text(&workload, &plan),
-        PlanFormat::Json => output::json(&machine(&workload, &plan)),
+        PlanFormat::Text => print(&workload, &plan),
+        PlanFormat::Json => output::json(&to_json(&workload, &plan)),
         PlanFormat::Mermaid => anstream::print!("{}", plan_picture::mermaid(&plan)),
         PlanFormat::Dot => anstream::print!("{}", plan_picture::dot(&plan)),
         PlanFormat::Svg => anstream::print!("{}", plan_picture::svg(&plan)),
     }
-    let found = error::problems(&declared, &plan.unloaded, &plan.problems);
-    if !plan.runs() {
-        return Err(Failure { code: UNRESOLVED, text: found });
+    let report = error::problems(&declared, &plan.unloaded, &plan.problems);
+    if !plan.is_runnable() {
+        return Err(CliError::Workload(report));
     }
-    logging::print(&found);
+    logging::print(&report.to_string());
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a component is granted, one phrase each; nothing if it is granted nothing.
-pub(crate) fn grants(component: &Component) -> Vec<String> {
-    let keys = |what: &str, keys: Vec<&str>| (!keys.is_empty()).then(|| format!("{what} {}", keys.join(", ")));
+/// One phrase for each grant of a component.
+fn grants(component: &Component) -> Vec<String> {
+    let keys = |kind: &str, keys: Vec<&str>| (!keys.is_empty()).then(|| format!("{kind} {}", keys.join(", ")));
     let env = keys("env", component.env.keys().map(String::as_str).collect());
     let config = keys("config", component.config.keys().map(String::as_str).collect());
     let args = keys("args", component.args.iter().map(String::as_str).collect());
@@ -47,48 +47,58 @@ pub(crate) fn grants(component: &Component) -> Vec<String> {
     [env, args, config, hosts].into_iter().flatten().chain(volumes).collect()
 }
 
-fn text(workload: &Workload, plan: &Planned) {
+fn print(workload: &Workload, plan: &Planned) {
     anstream::println!("{BOLD}{}{BOLD:#}", workload.id());
     for unit in &plan.resolution.units {
-        anstream::println!("{DIM}unit of{DIM:#} {BOLD}{}{BOLD:#}{}", unit.entry, called_by(workload, unit));
-        // The entry first: it is what a reader starts from.
+        anstream::println!("{DIM}unit of{DIM:#} {BOLD}{}{BOLD:#}{}", unit.entry, triggers(workload, unit));
+        // Components are listed in instantiation order. The reverse begins with the entry, where a call begins.
         for name in unit.components.iter().rev() {
-            component(workload, plan, name);
+            print_component(workload, plan, name);
         }
     }
     if plan.resolution.units.is_empty() {
-        plan.resolution.components.keys().for_each(|name| component(workload, plan, name));
+        plan.resolution.components.keys().for_each(|name| print_component(workload, plan, name));
     }
 }
 
-fn called_by(workload: &Workload, unit: &Unit) -> String {
-    let http = workload.triggers.http.iter().filter(|t| t.component == unit.entry);
-    let http = http.map(|t| format!("http {}{}", t.host.as_deref().unwrap_or(""), t.path));
-    let command = workload.triggers.command.iter().filter(|t| t.component == unit.entry);
-    let called: Vec<_> = http.chain(command.map(|_| "command".to_owned())).collect();
-    if called.is_empty() { String::new() } else { format!(" {DIM}({}){DIM:#}", called.join(", ")) }
+/// The triggers that call a unit, in parentheses. Empty if there are none.
+fn triggers(workload: &Workload, unit: &Unit) -> String {
+    let extensions = Extensions::builtin();
+    let declared = workload.triggers.entries().filter(|(.., trigger)| trigger.component == unit.entry);
+    let label = |(kind, _, trigger): (&str, usize, &TriggerEntry)| {
+        extensions.trigger(kind).map_or_else(|| kind.to_owned(), |kind| kind.label(trigger))
+    };
+    let triggers: Vec<_> = declared.map(label).collect();
+    if triggers.is_empty() { String::new() } else { format!(" {DIM}({}){DIM:#}", triggers.join(", ")) }
 }
 
-fn component(workload: &Workload, plan: &Planned, name: &Name) {
+fn print_component(workload: &Workload, plan: &Planned, name: &Name) {
     anstream::println!("├─ {NAME}{name}{NAME:#}");
-    for ResolvedImport { import, provider } in &plan.resolution.components[name] {
-        anstream::println!("│  ├─ {import} {DIM}←{DIM:#} {}", who(provider));
+    for ResolvedImport { import, label, interface, provider } in &plan.resolution.components[name] {
+        let implements = match (label, interface) {
+            (Some(_), Some(interface)) => format!(" {DIM}({interface}){DIM:#}"),
+            _ => String::new(),
+        };
+        anstream::println!("│  ├─ {import}{implements} {DIM}←{DIM:#} {}", describe(provider));
     }
     let grants = workload.components.get(name).map(grants).unwrap_or_default();
     let grants = if grants.is_empty() { format!("{DIM}nothing{DIM:#}") } else { grants.join("; ") };
     anstream::println!("│  └─ {DIM}granted:{DIM:#} {grants}");
 }
 
-fn who(provider: &Provider) -> String {
+fn describe(provider: &Provider) -> String {
     match provider {
         Provider::Sibling { component, explicit, instead_of, .. } => {
             let link = if *explicit { " (by link)" } else { "" };
             let instead = if instead_of.is_some() { " in place of the host" } else { "" };
             format!("{GOOD}{component}{GOOD:#}{link}{instead}")
         }
-        Provider::Plugin { plugin, grant, .. } => format!("plugin {plugin}{}", shared(*grant)),
+        Provider::Plugin { plugin, grant, target, .. } => {
+            let target = target.as_ref().map_or_else(String::new, |target| format!(":{target}"));
+            format!("plugin {plugin}{target}{}", shared(*grant))
+        }
         Provider::Wasi { grant, .. } => format!("WASI{}", shared(*grant)),
-        Provider::TypesOnly => "types alone".to_owned(),
+        Provider::TypesOnly => "types only".to_owned(),
     }
 }
 
@@ -96,7 +106,7 @@ fn shared(grant: bool) -> String {
     if grant { String::new() } else { format!(" {DIM}(shared){DIM:#}") }
 }
 
-fn machine(workload: &Workload, plan: &Planned) -> serde_json::Value {
+fn to_json(workload: &Workload, plan: &Planned) -> serde_json::Value {
     let problems = plan.problems.iter().map(|problem| {
         json!({
             "severity": problem.severity(), "message": problem.to_string(), "place": problem.place(),
@@ -109,7 +119,7 @@ fn machine(workload: &Workload, plan: &Planned) -> serde_json::Value {
     json!({
         "workload": workload,
         "resolution": plan.resolution,
-        "runs": plan.runs(),
+        "runs": plan.is_runnable(),
         "problems": unloaded.chain(problems).collect::<Vec<_>>(),
     })
 }

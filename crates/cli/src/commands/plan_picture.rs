@@ -1,4 +1,4 @@
-//! A plan as a picture: Mermaid, Graphviz's dot, or SVG drawn here (no program is needed to see it).
+//! A plan as a diagram: Mermaid, Graphviz's dot, or SVG, which needs no other program to draw it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use wharf::host::Plan;
 use wharf::workload::{Name, Provider};
 
-/// An arrow: from the component that imports to who satisfies it, and the interfaces.
+/// An arrow from a component to the provider of its imports, labelled with the interfaces.
 struct Edge {
     from: String,
     to: String,
@@ -33,7 +33,7 @@ fn is_entry(plan: &Plan, name: &str) -> bool {
     plan.resolution.units.iter().any(|unit| Name::as_str(&unit.entry) == name)
 }
 
-/// The interfaces on an arrow: all of a sibling's, and how many of the host's.
+/// The label of an arrow: the interfaces of a sibling by name, those of the host by their number.
 fn label(edge: &Edge, siblings: bool) -> String {
     match edge.labels.as_slice() {
         [one] => one.clone(),
@@ -79,11 +79,12 @@ const HEIGHT: usize = 44;
 const GAP_X: usize = 240;
 const GAP_Y: usize = 36;
 const MARGIN: usize = 24;
-/// Between two of the lines that go down to the host.
+/// The distance between two of the lines that run down to the host.
 const LANE: usize = 20;
 
-/// A picture: components in columns, entries at the left and each right of those that import from it; below them what the
-/// host provides. Lines to the host run between the columns and in lanes of their own, so that none passes behind a box.
+/// An SVG picture. Components stand in columns: entries at the left, and each component to the right of those that import
+/// from it. The host's providers stand below. Lines to them run between the columns, each in a lane of its own, so that
+/// none passes behind a box.
 pub(crate) fn svg(plan: &Plan) -> String {
     let edges = edges(plan);
     let is_component = |name: &str| plan.resolution.components.contains_key(name);
@@ -114,7 +115,7 @@ pub(crate) fn svg(plan: &Plan) -> String {
         let (from, to) = (place[&edge.from], place[&edge.to]);
         text += &line_to_sibling(from, to, &label(edge, true));
     }
-    // Where lines reach one host, or leave one component, they stand a little apart.
+    // Lines that share an end are offset from each other.
     let mut used: BTreeMap<&str, usize> = BTreeMap::new();
     for (lane, edge) in to_host.iter().enumerate() {
         let mut next = |name| {
@@ -132,7 +133,7 @@ pub(crate) fn svg(plan: &Plan) -> String {
             (true, false) => ("#f2f5fa", "#667"),
             (false, _) => ("#fff8e6", "#a83"),
         };
-        text += &a_box(name, *at, colours);
+        text += &node(name, *at, colours);
     }
     text + "</svg>\n"
 }
@@ -167,7 +168,7 @@ fn line_to_host(
     )
 }
 
-fn a_box(name: &str, (x, y): (usize, usize), (fill, stroke): (&str, &str)) -> String {
+fn node(name: &str, (x, y): (usize, usize), (fill, stroke): (&str, &str)) -> String {
     format!(
         "<rect x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"8\" fill=\"{fill}\" stroke=\"{stroke}\"/>\n\
          <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
@@ -177,7 +178,8 @@ fn a_box(name: &str, (x, y): (usize, usize), (fill, stroke): (&str, &str)) -> St
     )
 }
 
-/// Each component's column: one more than the rightmost of those that import from it. In a circle it stops growing.
+/// The column of each component: one more than the rightmost of those that import from it. In an import cycle the number
+/// of components is the upper bound.
 fn columns(plan: &Plan, edges: &[&Edge]) -> BTreeMap<String, usize> {
     let most = plan.resolution.components.len();
     let mut column: BTreeMap<String, usize> =

@@ -1,40 +1,41 @@
-//! `wharf up`: serve the workloads of manifests until it is interrupted.
+//! `wharf up`: serves the workloads of manifests until it is interrupted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use futures_util::StreamExt as _;
 use wharf::workload::Workload;
-use wharf::{Host, HostApi, Stdio};
+use wharf::workload::manifest::HttpTrigger;
+use wharf::{Host, stdio};
 use wharf_http::HttpServer;
 
 use crate::args::{EngineArgs, Up};
-use crate::error::{self, Declared, Failure, HOST};
+use crate::error::{self, CliError, Declared, Report};
 use crate::output::{BOLD, DIM, NAME};
 use crate::{host, logging, manifest, output};
 
 /// How many workloads start at once.
-const AT_ONCE: usize = 16;
-/// How many routes are said one by one.
-const FEW: usize = 20;
+const CONCURRENT_STARTS: usize = 16;
+/// How many routes the announcement lists.
+const MAX_LISTED_ROUTES: usize = 20;
 
 type Declaration = (Workload, Declared);
 
-pub(crate) async fn up(engine: &EngineArgs, args: &Up) -> Result<ExitCode, Failure> {
+pub(crate) async fn up(engine: &EngineArgs, args: &Up) -> Result<ExitCode, CliError> {
     let declared = read(args)?;
     let server = host::server(&args.listen).await?;
     serve(engine, declared, server, Some(args)).await
 }
 
-/// Starts workloads, says what serves where, lets requests in, and stays until it is told to stop. Told to reload, it reads
-/// the manifests again, if there are any.
+/// Starts workloads, prints their routes, accepts requests, and drains at SIGINT or SIGTERM. At SIGHUP it reloads the
+/// manifests, if there are any.
 pub(crate) async fn serve(
     engine: &EngineArgs,
     declared: Vec<Declaration>,
     server: HttpServer,
     manifests: Option<&Up>,
-) -> Result<ExitCode, Failure> {
-    let host = host::build(host::builder(engine, Stdio::Log)?.trigger(server.clone()))?;
+) -> Result<ExitCode, CliError> {
+    let host = host::build(host::builder(engine, stdio::Log)?.trigger(server.clone()))?;
     let mut signals = Signals::new()?;
     let starting = output::progress("starting", start(&host, &declared));
     tokio::select! {
@@ -51,126 +52,128 @@ pub(crate) async fn serve(
                     reloaded = reload(&host, args) => reloaded,
                     () = signals.stop() => return drain(&host, &mut signals).await,
                 };
-                // What runs goes on, whatever is wrong with what is to replace it.
-                if let Err(failure) = reloaded {
-                    failure.print();
+                // A workload whose replacement fails continues to run.
+                if let Err(error) = reloaded {
+                    error.print();
                 }
             }
-            (Signal::Reload, None) => tracing::warn!("there is no manifest to read again"),
+            (Signal::Reload, None) => tracing::warn!("SIGHUP ignored: `wharf serve` has no manifest to reload"),
         }
     }
 }
 
-/// Every workload of every manifest, and everything that is wrong with any.
-fn read(args: &Up) -> Result<Vec<Declaration>, Failure> {
+/// Reads the workloads of all manifests. The error reports the problems of every manifest, not only of the first.
+fn read(args: &Up) -> Result<Vec<Declaration>, CliError> {
     let mut declared: Vec<Declaration> = Vec::new();
-    let mut failures = Vec::new();
+    let mut errors = Vec::new();
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for file in manifest::find_all(&args.paths)? {
         match manifest::read(&file) {
             Ok((workload, origin)) => {
                 if let Some(other) = seen.insert(workload.id(), file.display().to_string()) {
-                    let message = format!("{} and {other} both declare `{}`", file.display(), workload.id());
-                    failures.push(Failure::with_hint(error::MANIFEST, message, "give one of them another name"));
+                    let message =
+                        format!("workload `{}` is declared in both {} and {other}", workload.id(), file.display());
+                    errors.push(CliError::Manifest(Report::with_hint(message, "rename one of the two workloads")));
                 }
                 declared.push((workload, origin));
             }
-            Err(failure) => failures.push(failure),
+            Err(error) => errors.push(error),
         }
     }
-    if failures.is_empty() { Ok(declared) } else { Err(Failure::all(failures)) }
+    CliError::several(errors).map_or(Ok(declared), Err)
 }
 
-/// Starts workloads, a few at a time; the failures of all of them are one.
-async fn start(host: &Host, declared: &[Declaration]) -> Result<(), Failure> {
+/// Starts workloads, [`CONCURRENT_STARTS`] at a time. The error reports every workload that does not start.
+async fn start(host: &Host, declared: &[Declaration]) -> Result<(), CliError> {
     let starting = declared.iter().map(|(workload, origin)| async move {
         let started = host.workload_start(workload.clone()).await;
-        let status = started.map_err(|error| error::start(origin, &error))?;
+        let status = started.map_err(|error| error::start(origin, error))?;
         for warning in &status.warnings {
             tracing::warn!("{warning}");
         }
         Ok(())
     });
-    let started: Vec<Result<(), Failure>> = futures_util::stream::iter(starting).buffered(AT_ONCE).collect().await;
-    let failures: Vec<Failure> = started.into_iter().filter_map(Result::err).collect();
-    if failures.is_empty() { Ok(()) } else { Err(Failure::all(failures)) }
+    let started: Vec<Result<(), CliError>> =
+        futures_util::stream::iter(starting).buffered(CONCURRENT_STARTS).collect().await;
+    CliError::several(started.into_iter().filter_map(Result::err).collect()).map_or(Ok(()), Err)
 }
 
-/// Reads the manifests again: what is new is started, what runs is replaced, what is gone is stopped. No request is
-/// dropped on the way.
-async fn reload(host: &Host, args: &Up) -> Result<(), Failure> {
+/// Reads the manifests again: starts new workloads, replaces running ones, and stops those that no manifest declares any
+/// more. No request is dropped.
+async fn reload(host: &Host, args: &Up) -> Result<(), CliError> {
     let declared = read(args)?;
     let wanted: BTreeSet<String> = declared.iter().map(|(workload, _)| workload.id()).collect();
-    let failed = renew(host, declared).await;
-    let mut gone: Vec<Workload> = Vec::new();
-    for id in host.heartbeat().await.workloads.into_iter().filter(|id| !wanted.contains(id)) {
+    let failed = apply(host, declared).await;
+    let mut removed: Vec<Workload> = Vec::new();
+    for id in host.heartbeat().workloads.into_iter().map(|workload| workload.id).filter(|id| !wanted.contains(id)) {
         let Ok(running) = host.running(&id) else { continue };
-        // One that is gone already needs no stopping.
+        // The only error is that the workload has stopped already.
         host.workload_stop(&id).await.ok();
-        gone.push(running.workload().clone());
+        removed.push(running.workload().clone());
         logging::print(&format!("{DIM}Stopped{DIM:#} {NAME}{id}{NAME:#}\n"));
     }
     if failed.is_empty() {
         return Ok(());
     }
-    // Its routes may have been those of one that is gone.
-    let failed = renew(host, failed.into_iter().map(|(declaration, _)| declaration).collect()).await;
-    if failed.is_empty() {
+    // A removed workload may have held a route that a failed one needs.
+    let failed = apply(host, failed.into_iter().map(|(declaration, _)| declaration).collect()).await;
+    let Some(error) = CliError::several(failed.into_iter().map(|(_, error)| error).collect()) else {
         return Ok(());
-    }
-    for workload in gone {
-        // What the new ones do not take the old ones go on to serve.
+    };
+    for workload in removed {
+        // A removed workload resumes unless a new one has taken its routes.
         host.workload_start(workload).await.ok();
     }
-    Err(Failure::all(failed.into_iter().map(|(_, failure)| failure).collect()))
+    Err(error)
 }
 
-/// Starts or replaces workloads, a few at a time. Gives those that could not be, and why.
-async fn renew(host: &Host, declared: Vec<Declaration>) -> Vec<(Declaration, Failure)> {
-    let renewing = declared.into_iter().map(|(workload, origin)| async move {
+/// Starts or replaces workloads, [`CONCURRENT_STARTS`] at a time. Returns those that failed, with their errors.
+async fn apply(host: &Host, declared: Vec<Declaration>) -> Vec<(Declaration, CliError)> {
+    let applying = declared.into_iter().map(|(workload, origin)| async move {
         let id = workload.id();
-        let renewed = match host.running(&id) {
+        let applied = match host.running(&id) {
             Ok(_) => host.workload_update(workload.clone()).await,
             Err(_) => host.workload_start(workload.clone()).await,
         };
-        match renewed {
+        match applied {
             Ok(_) => {
                 logging::print(&format!("{DIM}Reloaded{DIM:#} {NAME}{id}{NAME:#}\n"));
                 None
             }
             Err(error) => {
-                let failure = error::start(&origin, &error);
-                Some(((workload, origin), failure))
+                let error = error::start(&origin, error);
+                Some(((workload, origin), error))
             }
         }
     });
-    let renewed: Vec<_> = futures_util::stream::iter(renewing).buffered(AT_ONCE).collect().await;
-    renewed.into_iter().flatten().collect()
+    let applied: Vec<_> = futures_util::stream::iter(applying).buffered(CONCURRENT_STARTS).collect().await;
+    applied.into_iter().flatten().collect()
 }
 
 fn announce(declared: &[Declaration], server: &HttpServer) {
     let url = server.url();
-    let routes: Vec<_> = declared.iter().flat_map(|(workload, _)| &workload.triggers.http).collect();
+    let of = |(workload, _): &Declaration| workload.triggers.of::<HttpTrigger>().unwrap_or_default();
+    let routes: Vec<_> = declared.iter().flat_map(of).collect();
     if declared.len() > 1 {
         logging::print(&format!("{DIM}{} workloads, {} routes{DIM:#}\n", declared.len(), routes.len()));
     }
     logging::print(&format!("{BOLD}Serving HTTP on {url}{BOLD:#}\n"));
-    for route in routes.iter().take(FEW) {
+    for route in routes.iter().take(MAX_LISTED_ROUTES) {
         let host = route.host.as_deref().unwrap_or("*");
         let (path, component) = (&route.path, &route.component);
         logging::print(&format!("  {DIM}{host}{DIM:#} {path} → {NAME}{component}{NAME:#}\n"));
     }
-    if routes.len() > FEW {
-        logging::print(&format!("  {DIM}and {} more{DIM:#}\n", routes.len() - FEW));
+    if routes.len() > MAX_LISTED_ROUTES {
+        logging::print(&format!("  {DIM}and {} more{DIM:#}\n", routes.len() - MAX_LISTED_ROUTES));
     }
 }
 
-/// Ends what is under way, or gives up on it at the second signal.
-async fn drain(host: &Host, signals: &mut Signals) -> Result<ExitCode, Failure> {
+/// Waits for the calls in progress. A second signal aborts them.
+async fn drain(host: &Host, signals: &mut Signals) -> Result<ExitCode, CliError> {
     logging::print(&format!("{DIM}Draining; interrupt again to abort{DIM:#}\n"));
     tokio::select! {
         () = host.shutdown() => Ok(ExitCode::SUCCESS),
-        () = signals.stop() => Err(Failure::new(HOST, "aborted before all calls were done")),
+        () = signals.stop() => Err(CliError::Host(Report::error("interrupted again: calls in progress aborted"))),
     }
 }
 
@@ -179,7 +182,7 @@ enum Signal {
     Reload,
 }
 
-/// SIGINT and SIGTERM, which stop, and SIGHUP, which reloads.
+/// SIGINT and SIGTERM stop; SIGHUP reloads.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -187,13 +190,15 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    fn new() -> Result<Self, CliError> {
         use tokio::signal::unix::{SignalKind, signal};
-        let refuse = |error| Failure::new(HOST, format!("signals cannot be received: {error}"));
+        let failed = |error: std::io::Error| {
+            CliError::Host(Report::with_context(error, "cannot install the signal handlers".to_owned()))
+        };
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(refuse)?,
-            terminate: signal(SignalKind::terminate()).map_err(refuse)?,
-            hang_up: signal(SignalKind::hangup()).map_err(refuse)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            hang_up: signal(SignalKind::hangup()).map_err(failed)?,
         })
     }
 

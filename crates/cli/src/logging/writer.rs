@@ -1,47 +1,48 @@
-//! Writes lines to standard error from a thread of its own, so that a reader who stalls stalls nothing else.
+//! Writes lines to standard error on a thread of its own, so that a slow reader of standard error blocks only this thread.
 //!
-//! Takes whole lines, of the host or of a component; writes them in their order. Each of the two has a share of the
-//! memory for lines that wait, so that components cannot crowd out what the host has to say; beyond it lines are dropped,
-//! and how many were stands where they would have stood.
+//! Takes whole lines of the host or of a component, and writes them in order. The host and the components each have a limit
+//! on queued bytes, so that components cannot displace the host's lines. Lines beyond the limit are dropped, and their
+//! count is written in their place.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How many bytes of lines may wait.
-const HOST: usize = 1 << 20;
-const GUESTS: usize = 4 << 20;
+/// How many bytes of the host's lines may be queued.
+const MAX_HOST_BYTES: usize = 1 << 20;
+/// How many bytes of the components' lines may be queued.
+const MAX_GUEST_BYTES: usize = 4 << 20;
 
-/// Whose a line is.
+/// The source of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Host,
     Guest,
 }
 
-/// Lines that wait to be written. Cheap to clone; clones are the same.
+/// A queue of lines to write. Clones share the queue.
 #[derive(Clone)]
 pub(crate) struct LogWriter(Arc<Shared>);
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// There is something to write.
+    /// Signals that the queue has lines.
     ready: Condvar,
-    /// Everything is written.
+    /// Signals that all lines are written.
     idle: Condvar,
-    /// How the dropped lines of the host and of components are told.
+    /// Formats the number of dropped lines of the host and of components.
     dropped: fn(u64, u64) -> String,
 }
 
 #[derive(Default)]
 struct Queue {
     lines: VecDeque<Line>,
-    waiting: Bytes,
+    queued: Bytes,
     writing: bool,
 }
 
-/// How many bytes wait of either.
+/// The queued bytes of each origin.
 #[derive(Default)]
 struct Bytes {
     host: usize,
@@ -50,15 +51,15 @@ struct Bytes {
 
 enum Line {
     Text(Vec<u8>),
-    /// Lines of the host and of components that were dropped here.
+    /// How many lines of the host and of components were dropped at this point.
     Dropped(u64, u64),
 }
 
 impl LogWriter {
-    /// Starts the thread that writes.
+    /// Starts the writer thread.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// If the system cannot start a thread.
     pub(crate) fn start(to: impl Write + Send + 'static, dropped: fn(u64, u64) -> String) -> io::Result<Self> {
         let shared = Shared { queue: Mutex::default(), ready: Condvar::new(), idle: Condvar::new(), dropped };
         let writer = Self(Arc::new(shared));
@@ -67,36 +68,36 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// Adds a line, or drops it when as much waits as may.
+    /// Queues a line, or drops it if the queue of its origin is full.
     pub(crate) fn push(&self, origin: Origin, line: &[u8]) {
         let mut queue = self.0.lock();
-        let (waiting, most) = match origin {
-            Origin::Host => (&mut queue.waiting.host, HOST),
-            Origin::Guest => (&mut queue.waiting.guests, GUESTS),
+        let (queued, max) = match origin {
+            Origin::Host => (&mut queue.queued.host, MAX_HOST_BYTES),
+            Origin::Guest => (&mut queue.queued.guests, MAX_GUEST_BYTES),
         };
-        // However long it is, one line has room.
-        if *waiting > 0 && *waiting + line.len() > most {
-            queue.drop_one(origin);
+        // An empty queue takes a line of any length, so that a line longer than the limit is still written.
+        if *queued > 0 && *queued + line.len() > max {
+            queue.count_dropped(origin);
             return;
         }
-        *waiting += line.len();
+        *queued += line.len();
         queue.lines.push_back(Line::Text(line.to_vec()));
         if queue.lines.len() == 1 {
             self.0.ready.notify_one();
         }
     }
 
-    /// Waits until everything is written, or the time is up.
-    pub(crate) fn flush(&self, at_most: Duration) {
+    /// Waits until all lines are written, or the timeout expires.
+    pub(crate) fn flush(&self, timeout: Duration) {
         let queue = self.0.lock();
         let busy = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
-        // What is not written by then never will be.
-        drop(self.0.idle.wait_timeout_while(queue, at_most, busy));
+        // The program exits after a flush, so lines that are not written by then are lost.
+        drop(self.0.idle.wait_timeout_while(queue, timeout, busy));
     }
 }
 
 impl Queue {
-    fn drop_one(&mut self, origin: Origin) {
+    fn count_dropped(&mut self, origin: Origin) {
         let (host, guests) = if origin == Origin::Host { (1, 0) } else { (0, 1) };
         match self.lines.back_mut() {
             Some(Line::Dropped(more, others)) => {
@@ -122,12 +123,12 @@ impl Shared {
                 let empty = |queue: &mut Queue| queue.lines.is_empty();
                 let mut queue = self.ready.wait_while(queue, empty).unwrap_or_else(PoisonError::into_inner);
                 queue.writing = true;
-                // What is taken here is written or blocks: no more than this waits besides.
-                queue.waiting = Bytes::default();
+                // The thread holds the taken lines until they are written, so the queue's limits begin anew.
+                queue.queued = Bytes::default();
                 std::mem::take(&mut queue.lines)
             };
             for line in lines {
-                // There is nowhere left to say that standard error is closed.
+                // An error means that standard error is closed, and there is no other place to report it.
                 match line {
                     Line::Text(text) => to.write_all(&text),
                     Line::Dropped(host, guests) => to.write_all((self.dropped)(host, guests).as_bytes()),
@@ -141,12 +142,12 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use super::{GUESTS, LogWriter, Origin};
+    use super::{LogWriter, MAX_GUEST_BYTES, Origin};
     use std::io::{self, Write};
     use std::sync::mpsc;
     use std::time::Duration;
 
-    /// Writes nothing until the test says so, and then everything.
+    /// Blocks until the test signals, then writes everything.
     struct Stalled {
         go: mpsc::Receiver<()>,
         written: mpsc::Sender<String>,
@@ -167,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_reader_costs_lines_and_is_told_how_many() {
+    fn a_stalled_reader_receives_the_count_of_dropped_lines() {
         let (start, go) = mpsc::channel();
         let (sender, written) = mpsc::channel();
         let dropped = |host, guests| format!("dropped {host} {guests}\n");
         let writer = LogWriter::start(Stalled { go, written: sender, going: false }, dropped).unwrap();
         let line = vec![b'x'; 1024];
-        // As much again is in the thread's hands.
-        for _ in 0..3 * GUESTS / line.len() {
+        // The thread can hold one full queue besides the queued one, so three times the limit always drops lines.
+        for _ in 0..3 * MAX_GUEST_BYTES / line.len() {
             writer.push(Origin::Guest, &line);
         }
         writer.push(Origin::Host, b"the host\n");
@@ -183,9 +184,9 @@ mod tests {
         writer.flush(Duration::from_mins(1));
         let written: Vec<String> = written.try_iter().collect();
         let at = written.iter().position(|line| line.starts_with("dropped")).unwrap();
-        assert_eq!(written[at + 1..], ["the host\n"], "the host's own line came through, after the gap");
+        assert_eq!(written[at + 1..], ["the host\n"], "the host's line follows the count");
         let count: usize = written[at].split(' ').nth(2).unwrap().trim().parse().unwrap();
-        assert_eq!(at + count, 3 * GUESTS / line.len(), "every line was written or counted");
-        assert!(written.len() * 1024 < 3 * GUESTS, "what waits is bounded");
+        assert_eq!(at + count, 3 * MAX_GUEST_BYTES / line.len(), "every line is written or counted");
+        assert!(written.len() * 1024 < 3 * MAX_GUEST_BYTES, "the queue is bounded");
     }
 }

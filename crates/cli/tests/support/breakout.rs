@@ -1,4 +1,4 @@
-//! Runs the guests that try to get at what they were not given.
+//! Runs the guests that attempt to exceed their grants.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -14,7 +14,7 @@ pub fn breakout(generation: &str) -> PathBuf {
     guest(if generation == "p2" { "breakout-p2" } else { "breakout-p3" })
 }
 
-/// Has a guest try things, and gives the lines that it says of them: the attempt, a tab, what came of it.
+/// Runs attempts of a guest. Returns the lines that it prints: the attempt, a tab, the outcome.
 pub fn attempts(mut command: Command, generation: &str, grants: &[&str], attempts: &[&str]) -> Vec<String> {
     command.arg("run").args(grants).arg(breakout(generation)).arg("--").args(attempts);
     let output = command.output().unwrap();
@@ -22,9 +22,9 @@ pub fn attempts(mut command: Command, generation: &str, grants: &[&str], attempt
     stdout(&output).lines().map(str::to_owned).collect()
 }
 
-/// Asserts that lines are those that were expected, and says which are not.
-pub fn assert_lines(found: &[String], expected: &[String], what: &str) {
-    let other: Vec<_> = found.iter().zip(expected).filter(|(found, expected)| found != expected).collect();
-    assert!(other.is_empty(), "{what}: came, and should have come: {other:#?}");
-    assert_eq!(found.len(), expected.len(), "{what}");
+/// Asserts that the lines are the expected ones. The message has the pairs that differ.
+pub fn assert_lines(found: &[String], expected: &[String], context: &str) {
+    let different: Vec<_> = found.iter().zip(expected).filter(|(found, expected)| found != expected).collect();
+    assert!(different.is_empty(), "{context}: pairs of found and expected lines that differ: {different:#?}");
+    assert_eq!(found.len(), expected.len(), "{context}");
 }

@@ -1,4 +1,4 @@
-//! An HTTP server that says what it was asked.
+//! An HTTP server that echoes requests.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -14,8 +14,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
-/// Starts it; gives its authority. It answers with the method, path and headers it saw, as `x-echo-…`, and with the body as it
-/// comes; `/slow` a second later, `/trailers` with trailers.
+/// Starts the server and returns its authority. A response has the method, path and headers of the request as `x-echo-…`
+/// headers, and streams back its body. `/slow` responds after a second, `/trailers` with trailers.
 pub async fn start() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -23,7 +23,7 @@ pub async fn start() -> String {
         while let Ok((stream, _)) = listener.accept().await {
             let serve =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
-            // A client that goes away is what some tests are about.
+            // Some tests disconnect, so an error is expected.
             tokio::spawn(async move { serve.await.ok() });
         }
     });
@@ -43,7 +43,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<BoxBody<Bytes, hy
     let body = if head.uri.path().starts_with("/trailers") {
         response = response.header("trailer", "x-trailer");
         let trailers = HeaderMap::from_iter([("x-trailer".parse().unwrap(), HeaderValue::from_static("yes"))]);
-        // Those of the request are its own.
+        // The request's own trailers are dropped.
         let data = body.map_frame(|frame| {
             frame.into_data().map_or_else(|_| hyper::body::Frame::data(Bytes::new()), hyper::body::Frame::data)
         });

@@ -1,4 +1,4 @@
-//! Starts the program, and speaks HTTP to it.
+//! Starts the program, and sends HTTP requests to it.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -18,10 +18,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-/// How long anything may take before a test gives up on it.
+/// How long a test waits for anything before it fails.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A fixture guest's component.
+/// The component of a fixture guest.
 pub fn guest(name: &str) -> PathBuf {
     root().join("guests/prebuilt").join(format!("{name}.wasm"))
 }
@@ -38,7 +38,7 @@ pub fn wharf() -> Command {
     command
 }
 
-/// Runs the program to its end.
+/// Runs the program until it exits.
 pub fn run(args: &[&str]) -> Output {
     wharf().args(args).output().unwrap()
 }
@@ -51,14 +51,14 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A folder with a manifest in it.
+/// A temporary folder with a manifest.
 pub fn manifest(text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("wharf.toml"), text).unwrap();
     folder
 }
 
-/// A running server. It is killed when it is dropped.
+/// A running server. Dropping it kills the process.
 pub struct Server {
     pub child: Child,
     pub address: String,
@@ -79,7 +79,7 @@ impl Server {
         Self::start(command)
     }
 
-    /// Starts a command that serves, and waits until it says where.
+    /// Starts a command that serves, and waits for the line with its address.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
@@ -98,7 +98,7 @@ impl Server {
         server
     }
 
-    /// Waits until the program says something, and gives the line.
+    /// Waits for a line on standard error that contains this text, and returns the line.
     pub fn wait_for(&mut self, text: &str) -> String {
         if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
             return line.clone();
@@ -111,12 +111,14 @@ impl Server {
                         return line;
                     }
                 }
-                Err(_) => panic!("it never said `{text}`; it said:\n{}", self.seen.join("\n")),
+                Err(_) => {
+                    panic!("no line on standard error contains `{text}`; the lines are:\n{}", self.seen.join("\n"))
+                }
             }
         }
     }
 
-    /// Forgets what the program said so far, so that the next wait is for something new.
+    /// Discards the lines seen so far, so that the next wait is for a new line.
     pub fn forget(&mut self) {
         self.seen.clear();
     }
@@ -130,7 +132,7 @@ impl Server {
         self.child.wait().unwrap().code()
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     pub async fn ask(&self, request: http::Request<Full<Bytes>>) -> http::Response<Bytes> {
         self.connect().await.ask(request).await
     }
@@ -146,7 +148,7 @@ impl Server {
         Connection { sender }
     }
 
-    /// HTTP/2 with prior knowledge.
+    /// Connects with HTTP/2 by prior knowledge.
     pub async fn connect_h2<B>(&self) -> hyper::client::conn::http2::SendRequest<B>
     where
         B: http_body_util::BodyExt<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
@@ -169,7 +171,7 @@ impl Drop for Server {
     }
 }
 
-/// A connection that is kept alive.
+/// A keep-alive connection.
 pub struct Connection {
     sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
 }

@@ -1,4 +1,4 @@
-//! Names that are a test's own: the program is run in a mount namespace where /etc/hosts says what the test says.
+//! Host names of a test: the program runs in a mount namespace with an /etc/hosts that the test writes.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 
 use super::wharf;
 
-/// Who is root here need not be so on the machine.
+/// Maps the current user to root in a user namespace, so that the test needs no root on the machine.
 const UNSHARE: [&str; 2] = ["--map-root-user", "--mount"];
 
-/// A machine's names, as `wharf` is made to see them: a hosts file of its own, and no other source of names.
+/// The host names that `wharf` sees: those of a hosts file, and no other source of names.
 pub struct Names(tempfile::TempDir);
 
 impl Names {
@@ -19,7 +19,7 @@ impl Names {
         let privileged = unshare.as_ref().is_ok_and(|output| output.status.success());
         assert!(
             privileged,
-            "this test needs unshare(1) and user namespaces, or root, for an /etc/hosts of its own: {unshare:?}"
+            "this test needs unshare(1) with user namespaces, or root, to mount its /etc/hosts: {unshare:?}"
         );
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("nsswitch.conf"), "hosts: files\n").unwrap();
@@ -28,12 +28,12 @@ impl Names {
         names
     }
 
-    /// In place: what is mounted is this very file.
+    /// Replaces the names. The file is written in place, because it is the mounted one.
     pub fn change(&self, hosts: &str) {
         std::fs::write(self.0.path().join("hosts"), hosts).unwrap();
     }
 
-    /// The program, in a mount namespace of its own.
+    /// The program, in its own mount namespace.
     pub fn wharf(&self) -> Command {
         let wharf = wharf();
         let mut command = Command::new("unshare");

@@ -1,4 +1,4 @@
-//! A PostgreSQL server for one test: on a free port, in a temporary folder, stopped when it is dropped.
+//! A PostgreSQL server for one test: on a free port, in a temporary folder. Dropping it stops the server.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const USER: &str = "notes";
 const PASSWORD: &str = "secret";
-/// How long making the files, and starting, may take.
+/// The timeout for creating the files and starting the server.
 const PATIENCE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -35,11 +35,11 @@ impl Postgres {
         let programs = programs();
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir().expect("a temporary folder");
         let owner = owner(folder.path());
-        // The server's user goes through the folder to what is its own in there.
+        // The server's user needs to traverse the folder to its own files.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a folder that can be entered");
         let mut server = Self { programs, folder, owner, port: 0, server: None };
         server.init();
-        // Somebody else may take the port between its choice and its use.
+        // Another process may take the port between its choice and its use.
         for _ in 0..5 {
             server.port = free_port();
             if server.try_run() {
@@ -49,12 +49,12 @@ impl Postgres {
         panic!("PostgreSQL does not start: {}", server.log());
     }
 
-    /// What a client connects with.
+    /// The URL that a client connects to.
     pub fn url(&self) -> String {
         self.url_with(PASSWORD)
     }
 
-    /// The same with another password.
+    /// The URL with another password.
     pub fn url_with(&self, password: &str) -> String {
         format!("postgres://{USER}:{password}@127.0.0.1:{}/postgres", self.port)
     }
@@ -63,13 +63,13 @@ impl Postgres {
         self.port
     }
 
-    /// What `psql` prints for a query, without headings; columns are separated by `|`.
+    /// The output of `psql` for a query, without headings; `|` separates columns.
     pub fn query(&self, sql: &str) -> String {
         let mut psql = self.command("psql");
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "-c", sql]);
-        let done = psql.arg(self.url()).output().expect("psql can be started");
-        assert!(done.status.success(), "psql: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8_lossy(&done.stdout).trim_end().to_owned()
+        let output = psql.arg(self.url()).output().expect("psql can be started");
+        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
     /// Stops the server at once: its connections are cut, and its port refuses new ones.
@@ -86,10 +86,10 @@ impl Postgres {
         let _ = server.wait();
     }
 
-    /// Starts it again after `stop`, on the same port and with the same data.
-    pub fn start_again(&mut self) {
-        assert!(self.server.is_none(), "it runs already");
-        assert!(self.try_run(), "PostgreSQL does not start again: {}", self.log());
+    /// Restarts the server after `stop`, on the same port and with the same data.
+    pub fn restart(&mut self) {
+        assert!(self.server.is_none(), "the server is running");
+        assert!(self.try_run(), "PostgreSQL does not restart: {}", self.log());
     }
 
     fn init(&self) {
@@ -101,15 +101,15 @@ impl Postgres {
         self.own(&data);
         let mut initdb = self.command("initdb");
         initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--username", USER]);
-        let done = initdb.arg("--pwfile").arg(password).arg("-D").arg(data).output().expect("initdb can be started");
-        assert!(done.status.success(), "initdb: {}", String::from_utf8_lossy(&done.stderr));
+        let output = initdb.arg("--pwfile").arg(password).arg("-D").arg(data).output().expect("initdb can be started");
+        assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Whether it runs and takes connections.
+    /// Starts the server. Returns whether it accepts connections.
     fn try_run(&mut self) -> bool {
         let log = File::create(self.folder.path().join("log")).expect("a file can be written");
         let mut server = self.command("postgres");
-        // No socket in a folder that all servers share; nothing here is worth waiting for a disk.
+        // No socket in a folder that all servers share. The data is temporary, so fsync is off.
         server.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]);
         server.args(["-p", &self.port.to_string()]).arg("-D").arg(self.data());
         server.stdout(Stdio::null()).stderr(log);
@@ -126,7 +126,7 @@ impl Postgres {
         false
     }
 
-    /// Another server that took the port does not count: this one says in its own file that it is ready.
+    /// Whether the server is ready, by its own status file. A connection could reach another server that took the port.
     fn is_ready(&self) -> bool {
         let lines = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         lines.lines().nth(7).is_some_and(|state| state.trim() == "ready")
@@ -137,7 +137,7 @@ impl Postgres {
         if let Some((user, group)) = self.owner {
             command.uid(user).gid(group);
         }
-        // Nothing of the machine's own settings.
+        // The machine's PostgreSQL settings must not affect the test.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
             command.env_remove(name);
         }
@@ -147,7 +147,7 @@ impl Postgres {
 
     fn own(&self, path: &Path) {
         if let Some((user, group)) = self.owner {
-            chown(path, Some(user), Some(group)).expect("root can give files away");
+            chown(path, Some(user), Some(group)).expect("root can change owners");
         }
     }
 
@@ -185,7 +185,7 @@ fn has_programs(bin: &Path) -> bool {
     ["initdb", "pg_ctl", "postgres", "psql"].iter().all(|program| bin.join(program).exists())
 }
 
-/// Who the server runs as, if that is somebody else: PostgreSQL refuses to run as root.
+/// The user and group to run the server as if this process is root, because PostgreSQL refuses to run as root.
 fn owner(folder: &Path) -> Option<(u32, u32)> {
     let mine = fs::metadata(folder).expect("a folder that was just made").uid();
     if mine != 0 {
@@ -197,7 +197,7 @@ fn owner(folder: &Path) -> Option<(u32, u32)> {
         let mut fields = line.split(':').skip(2).map(|field| field.parse().ok());
         Some((fields.next()??, fields.next()??))
     });
-    Some(found.expect("root needs a user to run PostgreSQL as: `apt-get install postgresql` makes one"))
+    Some(found.expect("root needs another user to run PostgreSQL as; `apt-get install postgresql` creates one"))
 }
 
 fn free_port() -> u16 {

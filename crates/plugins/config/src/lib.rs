@@ -1,7 +1,8 @@
-//! `wasi:config` for Wharf: each component reads its own configuration, and nobody else's.
+//! [`wasi:config`] for Wharf: each component reads its own configuration, and that of no other component.
 //!
-//! The values are those of `config` in the component's part of the manifest. Provided are `wasi:config/store@0.2.0-rc.1`,
-//! which guests are built against today, and `wasi:config/store@0.2.0`, which has the same functions.
+//! The values are those of `config` in the component's section of the manifest. The plugin provides
+//! `wasi:config/store@0.2.0-rc.1`, which guests are built against today, and `wasi:config/store@0.2.0`, which has the
+//! same functions.
 //!
 //! ```
 //! use wharf::{Engine, Host};
@@ -11,12 +12,16 @@
 //! let host = Host::builder(engine).plugin(ConfigPlugin).build().unwrap();
 //! assert!(host.interfaces().iter().any(|i| i.name.to_string() == "wasi:config/store@0.2.0"));
 //! ```
+//!
+//! [`wasi:config`]: https://github.com/WebAssembly/wasi-config
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
+
 use wasmtime::component::HasData;
 use wharf::plugin::Provided;
-use wharf::{Binding, Ctx, Link, Plugin, PluginError, Scope, View};
+use wharf::{Binding, Link, Plugin, PluginError, Scope, StoreData, View};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -29,19 +34,20 @@ mod bindings {
             }
             world imports { import store; }
         ",
-        imports: { default: trappable },
+        imports: { default: trappable | tracing },
     });
 }
 
 use bindings::wasi::config::store;
 
-/// Provides `wasi:config/store`.
+/// Provides `wasi:config/store`, from the `config` of each component in the manifest.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConfigPlugin;
 
 /// A component's configuration.
 struct Config(BTreeMap<String, String>);
 
+#[async_trait]
 impl Plugin for ConfigPlugin {
     fn name(&self) -> &'static str {
         "config"
@@ -51,14 +57,15 @@ impl Plugin for ConfigPlugin {
         vec![Provided::grant("wasi:config/store@0.2.0-rc.1"), Provided::grant("wasi:config/store@0.2.0")]
     }
 
-    fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
+    async fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
         let config = Config(binding.component().config.clone());
-        binding.keep(config)
+        binding.insert(config);
+        Ok(())
     }
 
     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
         let get = link.getter::<Config>();
-        store::add_to_linker_instance::<Ctx, Config>(&mut link.instance()?, get)
+        store::add_to_linker_instance::<StoreData, Config>(&mut link.instance()?, get)
     }
 }
 
@@ -69,7 +76,7 @@ impl HasData for Config {
 impl View for Config {
     type Of = Config;
     fn view(scope: Scope<'_>) -> &Config {
-        scope.grants.binding()
+        scope.binding()
     }
 }
 

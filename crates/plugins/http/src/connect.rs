@@ -1,5 +1,5 @@
-//! One connection to a server that a component may reach: TCP to an address that was looked up and checked for it, and TLS
-//! where the scheme says so.
+//! Connects to a server that a component may reach: TCP to an address that was resolved and checked against its grants,
+//! and TLS for `https`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,62 +23,62 @@ use wasmtime_wasi_http::Error;
 use wharf::wasi::Resolver;
 use wharf::workload::manifest::Protocol;
 
-/// How many TLS sessions a component may have to resume.
-const SESSIONS: usize = 64;
+/// How many TLS sessions are kept per component for resumption.
+const MAX_TLS_SESSIONS: usize = 64;
 
 tokio::task_local! {
-    /// The request that is being sent: the client gives its connector nothing but an address.
+    /// The attempt that the current task sends. hyper's client passes nothing but a URI to its connector.
     static ATTEMPT: Arc<Attempt>;
 }
 
-/// A request's way to its server.
+/// The attempt to send one request, which may have to connect first.
 pub(crate) struct Attempt {
     timeout: Duration,
-    /// How many connections are being made for it.
+    /// How many connections are being opened for it.
     connecting: AtomicUsize,
 }
 
 impl Attempt {
-    /// Connecting may take so long.
+    /// `timeout` is how long connecting may take.
     pub(crate) fn new(timeout: Duration) -> Arc<Self> {
         Arc::new(Self { timeout, connecting: AtomicUsize::new(0) })
     }
 
-    /// Sends a request, for which a connector may have to connect.
-    pub(crate) fn of<F: Future>(self: &Arc<Self>, send: F) -> impl Future<Output = F::Output> {
+    /// Runs `send` as this attempt, so that [`Connector`] finds it.
+    pub(crate) fn scope<F: Future>(self: &Arc<Self>, send: F) -> impl Future<Output = F::Output> {
         ATTEMPT.scope(self.clone(), send)
     }
 
-    /// Whether a connection is being made, so that the server is not waited for yet.
+    /// Whether a connection is being opened, so that the time-out for the first byte does not run yet.
     pub(crate) fn is_connecting(&self) -> bool {
         self.connecting.load(Ordering::Relaxed) > 0
     }
 }
 
-/// Counts one more until it is dropped.
-pub(crate) struct Counted(Arc<AtomicUsize>);
+/// Increments a counter until this is dropped.
+pub(crate) struct CountGuard(Arc<AtomicUsize>);
 
-impl Counted {
+impl CountGuard {
     pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Why no connection was made.
+/// Why a connection failed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    #[error("the connection took too long")]
+    #[error("the connection timed out")]
     Timeout,
-    #[error("the name does not resolve")]
+    #[error("the host name does not resolve")]
     Name,
-    #[error("the name leads where its wildcard does not")]
+    #[error("the host name resolves to no address that `hosts` allows")]
     Prohibited,
     #[error("the connection failed: {0}")]
     Io(io::ErrorKind),
@@ -87,7 +87,7 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
-    /// The error in the terms of the interface.
+    /// The error as `wasi:http` reports it.
     pub(crate) fn wasi_error(self) -> Error {
         match self {
             Self::Timeout | Self::Io(io::ErrorKind::TimedOut) => Error::ConnectionTimeout,
@@ -103,7 +103,7 @@ impl ConnectError {
     }
 }
 
-/// Connects for one component, to addresses that its grants allow.
+/// Opens connections for one component, to addresses that its grants allow.
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) resolver: Resolver,
@@ -112,28 +112,28 @@ pub(crate) struct Connector {
     pub(crate) open: Arc<AtomicUsize>,
 }
 
-/// TLS with the roots that browsers trust.
+/// TLS with Mozilla's root certificates.
 static TLS: LazyLock<ClientConfig> = LazyLock::new(|| {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(rustls::DEFAULT_VERSIONS);
     #[allow(clippy::expect_used)]
-    let builder = builder.expect("the provider has the versions that rustls has by default");
+    let builder = builder.expect("the ring provider supports the default versions of rustls");
     builder.with_root_certificates(roots).with_no_client_auth()
 });
 
-/// The same for one component, whose sessions are no other's to resume.
-pub(crate) fn own_tls() -> ClientConfig {
+/// The TLS settings for one component, with a session store that no other component shares.
+pub(crate) fn component_tls() -> ClientConfig {
     let mut tls = TLS.clone();
-    tls.resumption = Resumption::in_memory_sessions(SESSIONS);
+    tls.resumption = Resumption::in_memory_sessions(MAX_TLS_SESSIONS);
     tls
 }
 
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
-type Connecting = Pin<Box<dyn Future<Output = Result<Open, ConnectError>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<OpenConnection, ConnectError>> + Send>>;
 
 impl Service<Uri> for Connector {
-    type Response = Open;
+    type Response = OpenConnection;
     type Error = ConnectError;
     type Future = Connecting;
 
@@ -143,17 +143,17 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Connecting {
         let Self { resolver, tls, open } = self.clone();
-        // Without a request there is nothing to connect for.
+        // hyper connects for a request only, inside its attempt.
         let Ok(attempt) = ATTEMPT.try_with(Arc::clone) else {
             return Box::pin(std::future::ready(Err(ConnectError::Prohibited)));
         };
-        let counted = Counted::new(&open);
+        let count = CountGuard::new(&open);
         Box::pin(async move {
-            let _connecting = AtConnecting::new(&attempt);
+            let _connecting = ConnectingGuard::new(&attempt);
             let protocol =
                 if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { Protocol::Https } else { Protocol::Http };
             let port = uri.port_u16().or(protocol.default_port()).unwrap_or(0);
-            let mut tcp = HttpConnector::new_with_resolver(Names { resolver, protocol, port });
+            let mut tcp = HttpConnector::new_with_resolver(CheckedResolver { resolver, protocol, port });
             tcp.enforce_http(false);
             tcp.set_nodelay(true);
             let mut connector: HttpsConnector<_> = hyper_rustls::HttpsConnectorBuilder::new()
@@ -162,47 +162,47 @@ impl Service<Uri> for Connector {
                 .enable_all_versions()
                 .wrap_connector(tcp);
             match tokio::time::timeout(attempt.timeout, connector.call(uri)).await {
-                Ok(Ok(stream)) => Ok(Open { stream, _counted: counted }),
-                Ok(Err(error)) => Err(why(&*error)),
+                Ok(Ok(stream)) => Ok(OpenConnection { stream, _count: count }),
+                Ok(Err(error)) => Err(connect_error(&*error)),
                 Err(_) => Err(ConnectError::Timeout),
             }
         })
     }
 }
 
-/// Says that a request's connection is being made, until this is dropped.
-struct AtConnecting(Arc<Attempt>);
+/// Marks an attempt as connecting until this is dropped.
+struct ConnectingGuard(Arc<Attempt>);
 
-impl AtConnecting {
+impl ConnectingGuard {
     fn new(attempt: &Arc<Attempt>) -> Self {
         attempt.connecting.fetch_add(1, Ordering::Relaxed);
         Self(attempt.clone())
     }
 }
 
-impl Drop for AtConnecting {
+impl Drop for ConnectingGuard {
     fn drop(&mut self) {
         self.0.connecting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Why a connector failed, by the first of its reasons that is known.
-fn why(error: &(dyn std::error::Error + 'static)) -> ConnectError {
-    let mut reason = Some(error);
+/// Finds the first known cause in a connector's chain of errors.
+fn connect_error(error: &(dyn std::error::Error + 'static)) -> ConnectError {
+    let mut cause = Some(error);
     let mut io_kind = io::ErrorKind::Other;
-    while let Some(error) = reason {
+    while let Some(error) = cause {
         if let Some(known) = error.downcast_ref::<ConnectError>() {
             return *known;
         }
         if error.is::<rustls::Error>() {
             return ConnectError::Tls;
         }
-        // What an error of the system was made of is not its source.
+        // `io::Error::source` skips the error that it wraps.
         let inner = error.downcast_ref::<io::Error>().map(|io| {
             io_kind = io.kind();
             io.get_ref()
         });
-        reason = match inner {
+        cause = match inner {
             Some(Some(inner)) => Some(inner),
             _ => error.source(),
         };
@@ -210,15 +210,15 @@ fn why(error: &(dyn std::error::Error + 'static)) -> ConnectError {
     ConnectError::Io(io_kind)
 }
 
-/// The addresses of a name that may be connected to, so that what was checked is what is connected to.
+/// Resolves a name to addresses that the grants allow, so that the connection goes to an address that was checked.
 #[derive(Clone)]
-struct Names {
+struct CheckedResolver {
     resolver: Resolver,
     protocol: Protocol,
     port: u16,
 }
 
-impl Service<Name> for Names {
+impl Service<Name> for CheckedResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
@@ -240,25 +240,25 @@ impl Service<Name> for Names {
     }
 }
 
-/// An open connection.
-pub(crate) struct Open {
+/// An open connection, counted until it is dropped.
+pub(crate) struct OpenConnection {
     stream: Stream,
-    _counted: Counted,
+    _count: CountGuard,
 }
 
-impl Connection for Open {
+impl Connection for OpenConnection {
     fn connected(&self) -> Connected {
         self.stream.connected()
     }
 }
 
-impl Read for Open {
+impl Read for OpenConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
 
-impl Write for Open {
+impl Write for OpenConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -1,70 +1,71 @@
-//! How a component's response is delimited on its connection.
+//! Decides how a response is framed on its connection.
 //!
-//! Takes the head that a component made; gives what may follow it. A component writes its headers and its body apart, so
-//! nothing but the count of bytes keeps one answer from running into the next (RFC 9112, section 6). Never reads a body.
+//! Takes the head of a component's response; gives the content that may follow it. A component writes headers and body
+//! separately, so only the count of bytes keeps one response from running into the next (RFC 9112, section 6). Never
+//! reads a body.
 
 use http::header::{CONTENT_LENGTH, HeaderName};
 use http::{HeaderMap, Method, StatusCode, header, response};
 
-/// What follows a response's head.
+/// The content that follows a response's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Nothing, whatever the component writes.
+    /// None, whatever the component writes.
     None,
-    /// So many bytes, no more and no fewer.
+    /// Exactly this many bytes.
     Sized(u64),
-    /// As many bytes as the component writes.
+    /// As many bytes as the component writes, chunked in HTTP/1.1.
     Unsized,
 }
 
 /// Why a response cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
-    /// A response of 1xx announces another one (RFC 9110, section 15.2).
-    #[error("its status, {0}, is that of an interim response")]
+    /// An interim response (1xx) requires a final one to follow (RFC 9110, section 15.2).
+    #[error("invalid response status `{0}`: expected a final status (200 or above)")]
     Interim(u16),
-    /// The header is not one number.
-    #[error("its `content-length` is not one number")]
+    /// The `content-length` header is repeated, or not a number.
+    #[error("invalid `content-length` in the response: expected one decimal number")]
     Length,
 }
 
-/// Decides what follows the head of a response, and removes headers that would say otherwise.
+/// Decides what follows the head of a response, and removes headers that contradict it.
 ///
 /// # Errors
-/// [`Malformed`] when no client could tell where the response ends.
-pub(crate) fn content(method: &Method, head: &mut response::Parts) -> Result<Content, Malformed> {
-    let declared = declared(&head.headers)?;
+/// [`Malformed`] when a client could not determine where the response ends.
+pub(crate) fn response_content(method: &Method, head: &mut response::Parts) -> Result<Content, Malformed> {
+    let length = content_length(&head.headers)?;
     match head.status {
         status if status.is_informational() => Err(Malformed::Interim(status.as_u16())),
-        // RFC 9110, section 8.6: no length in these, not even 0.
+        // These must not declare a length, not even 0 (RFC 9110, section 8.6).
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT => {
             head.headers.remove(CONTENT_LENGTH);
             Ok(Content::None)
         }
-        // The length here is that of another response, which has the content.
+        // The length is that of the 200 response that this one stands for.
         StatusCode::NOT_MODIFIED => Ok(Content::None),
         _ if method == Method::HEAD => Ok(Content::None),
-        _ => Ok(declared.map_or(Content::Unsized, Content::Sized)),
+        _ => Ok(length.map_or(Content::Unsized, Content::Sized)),
     }
 }
 
-/// The `content-length` of a message.
-fn declared(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+/// The `content-length` that a message declares.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     let mut values = headers.get_all(CONTENT_LENGTH).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    // `u64` would take a plus sign.
+    // `u64::from_str` accepts a plus sign, which the grammar does not.
     let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let length = digits.and_then(|digits| digits.parse().ok()).filter(|_| values.next().is_none());
     length.map(Some).ok_or(Malformed::Length)
 }
 
-/// The size of all headers together as HTTP/2 counts it (RFC 9113, section 6.5.2).
-pub(crate) fn size(headers: &HeaderMap) -> u64 {
+/// The size of a header list in bytes, as HTTP/2 counts it (RFC 9113, section 6.5.2).
+pub(crate) fn header_list_size(headers: &HeaderMap) -> u64 {
     headers.iter().map(|(name, value)| (name.as_str().len() + value.len() + 32) as u64).sum()
 }
 
-/// Removes what may not stand in trailers (RFC 9110, section 6.5.1): fields that frame or route a message, or say how to
-/// read it, which a recipient may merge into the headers.
+/// Removes fields that trailers must not contain (RFC 9110, section 6.5.1): those that frame, route or describe a
+/// message. A recipient may merge trailers into the headers.
 pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
     const FORBIDDEN: [HeaderName; 16] = [
         header::AUTHORIZATION,
@@ -91,7 +92,7 @@ pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Content, Malformed, content, size};
+    use super::{Content, Malformed, header_list_size, response_content};
     use http::{HeaderMap, HeaderValue, Method, Response};
 
     fn framed(method: &Method, status: u16, lengths: &[&'static str]) -> (Result<Content, Malformed>, bool) {
@@ -99,12 +100,12 @@ mod tests {
         for length in lengths {
             head.headers.append("content-length", HeaderValue::from_static(length));
         }
-        let content = content(method, &mut head);
+        let content = response_content(method, &mut head);
         (content, head.headers.contains_key("content-length"))
     }
 
     #[test]
-    fn content_follows_the_head_by_its_method_status_and_length() {
+    fn content_depends_on_method_status_and_length() {
         assert_eq!(framed(&Method::GET, 200, &["5"]), (Ok(Content::Sized(5)), true));
         assert_eq!(framed(&Method::GET, 200, &[]), (Ok(Content::Unsized), false));
         assert_eq!(framed(&Method::HEAD, 200, &["5"]), (Ok(Content::None), true));
@@ -118,9 +119,9 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_counted_as_http_2_does() {
+    fn counts_headers_as_http_2_does() {
         let mut headers = HeaderMap::new();
         headers.insert("abc", HeaderValue::from_static("de"));
-        assert_eq!(size(&headers), 37);
+        assert_eq!(header_list_size(&headers), 37);
     }
 }

@@ -1,8 +1,8 @@
-//! HTTP for Wharf: components that answer requests, and components that make them.
+//! HTTP for Wharf: serves requests with components, and sends requests for them.
 //!
 //! [`HttpServer`] is a trigger: it serves the routes of every workload (`[[triggers.http]]`) over HTTP/1.1 and HTTP/2,
-//! with TLS where it is told to, and calls `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`. [`HttpPlugin`]
-//! is a plugin: it provides the rest of `wasi:http`, and holds each component's requests to its `hosts`.
+//! optionally with TLS, and calls `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`. [`HttpPlugin`] is a
+//! plugin: it provides the rest of [`wasi:http`], and limits each component's requests to its `hosts`.
 //!
 //! ```no_run
 //! use wharf::{Engine, Host};
@@ -14,11 +14,13 @@
 //!     .plugin(HttpPlugin)
 //!     .trigger(server.clone())
 //!     .build()?;
-//! // Start workloads here, and then let requests in.
+//! // Start workloads here, and then accept connections.
 //! server.accept();
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`wasi:http`]: https://github.com/WebAssembly/WASI/tree/main/proposals/http
 
 mod connect;
 mod pool;
@@ -28,16 +30,19 @@ mod outbound;
 mod client;
 mod target;
 mod routes;
-mod guest;
+mod handler;
 mod frame;
+mod notify;
 mod body;
-mod upload;
+mod incoming;
 mod tls;
-mod prompt;
+mod timeout;
 mod connection;
-mod clients;
+mod admission;
+mod settings;
 mod server;
 
 pub use outbound::HttpPlugin;
-pub use server::{BindError, HttpServer, Settings};
+pub use server::{BindError, HttpServer};
+pub use settings::Settings;
 pub use tls::{Tls, TlsError};

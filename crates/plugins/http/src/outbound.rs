@@ -1,10 +1,12 @@
-//! `wasi:http` for components: its types, shared by a unit, and requests, held to each component's own `hosts`.
+//! The plugin for `wasi:http`: its types, which a unit's components share, and outgoing requests, limited to each
+//! component's own `hosts`.
 
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderName;
 use http::uri::Scheme;
@@ -15,23 +17,37 @@ use wasmtime_wasi_http::p3::bindings::http as p3;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
 };
-use wharf::limits::Guard;
+use wharf::limits::LimitTracker;
 use wharf::plugin::Provided;
-use wharf::wasi::Resolver;
+use wharf::wasi::{Grants, Resolver};
 use wharf::workload::manifest::Protocol;
-use wharf::{Binding, Ctx, Limit, Limits, Link, Plugin, PluginError, Scope, View};
+use wharf::{Binding, Limit, Limits, Link, Plugin, PluginError, Scope, StoreData, View};
 
 use crate::client;
 use crate::fields;
-use crate::pool::Pool;
+use crate::incoming::GuardedBody;
+use crate::pool::ConnectionPool;
 use crate::size;
-use crate::upload::Held;
 
-/// Provides `wasi:http` 0.2 and 0.3. A request goes out when an entry of the component's `hosts` allows its scheme, host
-/// and port; else it fails with the interface's own `HTTP-request-denied`.
+/// Provides [`wasi:http`] 0.2 and 0.3.
+///
+/// A component may send a request if an entry of its `hosts` allows the scheme, host and port. Any other request fails
+/// with the error code `HTTP-request-denied`.
+///
+/// ```
+/// use wharf::{Engine, Host};
+/// use wharf_http::HttpPlugin;
+///
+/// let engine = Engine::builder().pooling(false).build().unwrap();
+/// let host = Host::builder(engine).plugin(HttpPlugin).build().unwrap();
+/// assert!(host.interfaces().iter().any(|i| i.name.unversioned() == "wasi:http/client"));
+/// ```
+///
+/// [`wasi:http`]: https://github.com/WebAssembly/WASI/tree/main/proposals/http
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HttpPlugin;
 
+#[async_trait]
 impl Plugin for HttpPlugin {
     fn name(&self) -> &'static str {
         "http"
@@ -39,7 +55,7 @@ impl Plugin for HttpPlugin {
 
     fn interfaces(&self) -> Vec<Provided> {
         vec![
-            // Requests, responses and bodies pass between siblings: a middleware hands them on.
+            // Shared, because a middleware passes requests, responses and bodies to its siblings.
             Provided::shared("wasi:http/types@0.2.12"),
             Provided::grant("wasi:http/outgoing-handler@0.2.12"),
             Provided::shared("wasi:http/types@0.3.0"),
@@ -48,23 +64,24 @@ impl Plugin for HttpPlugin {
     }
 
     fn resource_size(&self, resource: &(dyn Any + Send), limits: &Limits) -> usize {
-        size::of(resource, limits)
+        size::of_resource(resource, limits)
     }
 
-    fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
-        binding.keep(Arc::new(Pool::new()))
+    async fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
+        binding.insert(Arc::new(ConnectionPool::new()));
+        Ok(())
     }
 
     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
         let get = link.getter::<Http>();
-        let second = link.interface().version.as_ref().is_some_and(|version| version.minor == 2);
+        let is_p2 = link.interface().version.as_ref().is_some_and(|version| version.minor == 2);
         if link.is("wasi:http/outgoing-handler") {
             client::link_outgoing(link, get)
         } else if link.is("wasi:http/client") {
             client::link_client(link, get)
-        } else if second {
+        } else if is_p2 {
             let options = p2::types::LinkOptions::default();
-            p2::types::add_to_linker_instance::<Ctx, WasiHttp>(&mut link.instance()?, &options, get)?;
+            p2::types::add_to_linker_instance::<StoreData, WasiHttp>(&mut link.instance()?, &options, get)?;
             fields::link_p2(link, get)
         } else {
             client::link_types(link, get)?;
@@ -73,9 +90,10 @@ impl Plugin for HttpPlugin {
     }
 }
 
-/// What `wasi:http` needs of the component that calls.
+/// The view through which the bindings reach the calling component's state.
 pub(crate) struct Http;
 
+/// What the plugin keeps per component and instance.
 struct State {
     ctx: WasiHttpCtx,
     hooks: Hooks,
@@ -84,29 +102,33 @@ struct State {
 impl View for Http {
     type Of = WasiHttp;
     fn view(scope: Scope<'_>) -> WasiHttpCtxView<'_> {
-        let Scope { grants, guard, .. } = scope;
-        let state = scope.state.get_or_insert_with(|| {
+        let pool = scope.find_binding().cloned();
+        let Scope { component, tracker, state, table, .. } = scope;
+        let state = state.get_or_insert_with(|| {
             let mut ctx = WasiHttpCtx::new();
-            ctx.set_field_size_limit(usize::try_from(guard.limits().headers).unwrap_or(usize::MAX));
-            let resolver = grants.wasi().resolver();
-            let pool = grants.find_binding().cloned();
-            State { ctx, hooks: Hooks { resolver, pool, guard: guard.clone(), under_way: None } }
+            ctx.set_field_size_limit(usize::try_from(tracker.limits().headers).unwrap_or(usize::MAX));
+            let resolver = Grants::of(component).resolver();
+            State { ctx, hooks: Hooks { resolver, pool, tracker: tracker.clone(), in_flight: None } }
         });
-        WasiHttpCtxView { hooks: &mut state.hooks, table: scope.table, ctx: &mut state.ctx }
+        WasiHttpCtxView { hooks: &mut state.hooks, table, ctx: &mut state.ctx }
     }
 }
 
+/// Decides which requests a component may send, and sends them.
 struct Hooks {
     resolver: Resolver,
-    /// Of every component that imports something of this plugin.
-    pool: Option<Arc<Pool>>,
-    guard: Arc<Guard>,
-    /// As many as there are clones of it, but for this one: the requests that are under way. Made with the first.
-    under_way: Option<Arc<()>>,
+    /// Present if the component imports an interface of this plugin.
+    pool: Option<Arc<ConnectionPool>>,
+    tracker: Arc<LimitTracker>,
+    /// Counts the requests in flight: one for each clone of this `Arc`. Allocated with the first request.
+    in_flight: Option<Arc<()>>,
 }
 
 impl Hooks {
-    /// Whether a request may go out. Where its host leads is checked when it is looked up.
+    /// Checks a request against `hosts`. The addresses of its host are checked when they are resolved.
+    ///
+    /// # Errors
+    /// `HTTP-request-denied`, or `HTTP-request-URI-invalid` for a URI without a host or a port.
     fn allow<B>(&self, request: &http::Request<B>) -> Result<(), Error> {
         let uri = request.uri();
         let protocol = if uri.scheme() == Some(&Scheme::HTTPS) { Protocol::Https } else { Protocol::Http };
@@ -115,26 +137,29 @@ impl Hooks {
         if self.resolver.hosts().iter().any(|rule| rule.allows_name(protocol, host, port)) {
             return Ok(());
         }
-        tracing::debug!(host, port, "request refused: no entry of `hosts` allows it");
+        tracing::debug!(host, port, "outgoing request denied: no entry of `hosts` allows it");
         Err(Error::HttpRequestDenied)
     }
 
-    /// Counts one more request until the last clone of what this returns is dropped.
-    fn count(&mut self) -> Result<UnderWay, Error> {
-        let under_way = self.under_way.get_or_insert_default();
-        let limits = self.guard.limits();
-        let most = u64::from(limits.connections).min(limits.memory / size::request(limits));
-        if Arc::strong_count(under_way) as u64 > most {
-            self.guard.refuse(Limit::Connections);
+    /// Counts a request until the last clone of the returned guard is dropped.
+    ///
+    /// # Errors
+    /// `connection-limit-reached` when too many requests are in flight.
+    fn count_request(&mut self) -> Result<InFlight, Error> {
+        let in_flight = self.in_flight.get_or_insert_default();
+        let limits = self.tracker.limits();
+        let max_requests = u64::from(limits.connections).min(limits.memory / size::of_request(limits));
+        if Arc::strong_count(in_flight) as u64 > max_requests {
+            self.tracker.refuse(Limit::Connections);
             return Err(Error::ConnectionLimitReached);
         }
-        Ok(Arc::new(under_way.clone()))
+        Ok(Arc::new(in_flight.clone()))
     }
 }
 
-/// What counts a request, shared by its body and the response's.
-type UnderWay = Arc<Arc<()>>;
-type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+/// Counts one request in flight. The bodies of the request and of the response share it.
+type InFlight = Arc<Arc<()>>;
+type SendOutput = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 impl WasiHttpHooks for Hooks {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
@@ -142,11 +167,11 @@ impl WasiHttpHooks for Hooks {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        size::chunk(self.guard.limits())
+        size::body_chunk(self.tracker.limits())
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        size::chunk(self.guard.limits())
+        size::body_chunk(self.tracker.limits())
     }
 
     fn send_request(
@@ -154,45 +179,45 @@ impl WasiHttpHooks for Hooks {
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        let allowed = self.allow(&request).and_then(|()| self.count());
-        let (resolver, headers) = (self.resolver.clone(), self.guard.limits().headers);
+    ) -> Box<dyn Future<Output = Result<SendOutput, Error>> + Send> {
+        let allowed = self.allow(&request).and_then(|()| self.count_request());
+        let (resolver, headers) = (self.resolver.clone(), self.tracker.limits().headers);
         let pool = self.pool.clone().ok_or(Error::HttpRequestDenied);
         Box::new(async move {
-            let under_way = allowed?;
+            let in_flight = allowed?;
             let (sent, done) = oneshot::channel();
-            // Until its body is sent or given up, too: the connection stays open for that.
-            let kept = under_way.clone();
-            let request = request.map(|body| WasiBody::new(Watched { body, sent: Some(sent), _under_way: kept }));
+            // The request body also counts, because the connection stays open until it is sent or dropped.
+            let guard = in_flight.clone();
+            let request = request.map(|body| WasiBody::new(NotifyOnSent { body, sent: Some(sent), _guard: guard }));
             let response = pool?.send(&resolver, headers, request, options).await?;
-            let response = response.map(|body| WasiBody::new(Held { body, _under_way: under_way }));
-            // A server need not read a request to its end to answer it.
+            let response = response.map(|body| WasiBody::new(GuardedBody { body, _guard: in_flight }));
+            // A server may respond without reading the whole request, so a dropped body is no error.
             let done = async move { done.await.unwrap_or(Ok(())) };
             Ok((response, Box::new(done) as Box<dyn Future<Output = Result<(), Error>> + Send>))
         })
     }
 
-    // What goes wrong with a request is the component's to know, and how often it does is not the log's to suffer.
+    // The component receives these errors. They are logged at debug level, so that a component cannot flood the log.
 
     fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> p2::types::ErrorCode {
-        tracing::debug!(%error, "a request failed");
+        tracing::debug!(%error, "an outgoing request failed");
         p2::types::ErrorCode::HttpProtocolError
     }
 
     fn p3_error_from_hyper(&mut self, error: &hyper::Error) -> p3::types::ErrorCode {
-        tracing::debug!(%error, "a request failed");
+        tracing::debug!(%error, "an outgoing request failed");
         p3::types::ErrorCode::HttpProtocolError
     }
 }
 
-/// A request's body, and who learns whether it was sent.
-struct Watched {
+/// A request body that sends a notification when it was sent or failed.
+struct NotifyOnSent {
     body: WasiBody,
     sent: Option<oneshot::Sender<Result<(), Error>>>,
-    _under_way: UnderWay,
+    _guard: InFlight,
 }
 
-impl Body for Watched {
+impl Body for NotifyOnSent {
     type Data = Bytes;
     type Error = Error;
 
@@ -203,7 +228,7 @@ impl Body for Watched {
             Poll::Ready(None) => Ok(()),
             other => return other,
         };
-        // The component's own error is its to know; the connection only has to end.
+        // The component receives its own error; hyper receives a plain one, which closes the connection.
         let frame = ended.is_err().then_some(Err(Error::HttpProtocolError));
         if let Some(sent) = self.sent.take() {
             sent.send(ended).ok();

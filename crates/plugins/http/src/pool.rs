@@ -1,8 +1,8 @@
-//! Connections to the servers that a component sends requests to, kept for the next request.
+//! Pooled connections to the servers that a component sends requests to.
 //!
-//! Takes requests that `hosts` allows; gives responses. Each component of a workload has connections of its own, so that
-//! none is used under grants that it was not opened with, and each goes to an address that was looked up and checked for
-//! it. HTTP/2 is spoken where the server offers it.
+//! Takes requests that `hosts` allows; gives responses. Each component of a workload has connections of its own, so
+//! that none is used under grants that it was not opened with, and each goes to an address that was resolved and
+//! checked for it. Over TLS, the server chooses between HTTP/2 and HTTP/1.1.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,48 +20,50 @@ use rustls::ClientConfig;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use wharf::wasi::Resolver;
 
-use crate::connect::{Attempt, ConnectError, Connector, Counted, own_tls};
+use crate::connect::{Attempt, ConnectError, Connector, CountGuard, component_tls};
 use crate::frame;
-use crate::upload::{Held, Timed};
+use crate::incoming::{GuardedBody, TimeoutBody};
 
-/// How long an idle connection is kept, and how many to one server.
-const IDLE: Duration = Duration::from_secs(30);
-const IDLE_PER_SERVER: usize = 8;
-/// How many idle connections a component may have in all; beyond these, all of them are closed.
+/// How long an idle connection stays open.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many idle connections to one server stay open.
+const MAX_IDLE_PER_HOST: usize = 8;
+/// How many idle connections a component may have in total. When it has more, all of them close.
 const MAX_IDLE: usize = 64;
-/// How long connecting, a response's first byte and each of the next may take when the component does not say.
-const PATIENCE: Duration = Duration::from_mins(10);
-/// What a connection of HTTP/2 may receive before it is read, in bytes: of each stream, and in all.
+/// The time-out for connecting, for a response's first byte and between bytes, when the component sets none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
+/// How many bytes an HTTP/2 stream may receive before the component reads them.
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+/// How many bytes an HTTP/2 connection may receive before the component reads them.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The least that a connection of HTTP/1.1 may buffer, which fast downloads need.
+/// The smallest limit, in bytes, on the buffer of an HTTP/1.1 connection. Fast downloads need it.
 const MIN_BUFFER: usize = 128 * 1024;
 
 type HttpClient = Client<Connector, WasiBody>;
 
-/// What one component of a workload is connected to.
-pub(crate) struct Pool {
+/// The outgoing connections of one component of a workload.
+pub(crate) struct ConnectionPool {
     client: OnceLock<ArcSwap<HttpClient>>,
     tls: OnceLock<Arc<ClientConfig>>,
     open: Arc<AtomicUsize>,
-    under_way: Arc<AtomicUsize>,
+    in_flight: Arc<AtomicUsize>,
 }
 
-impl Pool {
-    /// A component's pool, which opens nothing before the first request.
+impl ConnectionPool {
+    /// An empty pool. It opens no connection before the first request.
     pub(crate) fn new() -> Self {
-        Self { client: OnceLock::new(), tls: OnceLock::new(), open: Arc::default(), under_way: Arc::default() }
+        Self { client: OnceLock::new(), tls: OnceLock::new(), open: Arc::default(), in_flight: Arc::default() }
     }
 
     fn client(&self, resolver: &Resolver, headers: u64) -> HttpClient {
         let make = || {
-            let tls = self.tls.get_or_init(|| Arc::new(own_tls())).clone();
+            let tls = self.tls.get_or_init(|| Arc::new(component_tls())).clone();
             let connector = Connector { resolver: resolver.clone(), tls, open: self.open.clone() };
             let buffer = usize::try_from(headers).unwrap_or(usize::MAX).saturating_mul(2).max(MIN_BUFFER);
             Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(IDLE)
-                .pool_max_idle_per_host(IDLE_PER_SERVER)
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
                 .http1_max_buf_size(buffer)
                 .http2_initial_stream_window_size(STREAM_WINDOW)
                 .http2_initial_connection_window_size(CONNECTION_WINDOW)
@@ -70,9 +72,9 @@ impl Pool {
                 .build(connector)
         };
         let client = self.client.get_or_init(|| ArcSwap::from_pointee(make()));
-        let idle = self.open.load(Ordering::Relaxed).saturating_sub(self.under_way.load(Ordering::Relaxed));
+        let idle = self.open.load(Ordering::Relaxed).saturating_sub(self.in_flight.load(Ordering::Relaxed));
         if idle > MAX_IDLE {
-            // The old one's idle connections close with it; those in use close once they are done.
+            // Replacing the client closes its idle connections now, and those in use after their request.
             client.store(Arc::new(make()));
         }
         HttpClient::clone(&client.load())
@@ -81,7 +83,7 @@ impl Pool {
     /// Sends a request that the component's `hosts` allow.
     ///
     /// # Errors
-    /// What the component gets, in the interface's own terms.
+    /// The error that the component receives.
     pub(crate) async fn send(
         &self,
         resolver: &Resolver,
@@ -90,33 +92,35 @@ impl Pool {
         options: Option<RequestOptions>,
     ) -> Result<Response<WasiBody>, Error> {
         let options = options.unwrap_or_default();
-        // The authority says the same, and one of the two is enough.
+        // hyper derives the header from the URI's authority.
         request.headers_mut().remove(http::header::HOST);
-        let (client, under_way) = (self.client(resolver, headers), Arc::new(Counted::new(&self.under_way)));
-        // The connection is in use until the request is sent, whether or not its response has ended.
-        let kept = under_way.clone();
-        let request = request.map(|body| WasiBody::new(Held { body, _under_way: kept }));
-        let attempt = Attempt::new(options.connect_timeout.unwrap_or(PATIENCE));
-        let response = wait(&attempt, client.request(request), options.first_byte_timeout.unwrap_or(PATIENCE)).await?;
-        if frame::size(response.headers()) > headers {
+        let (client, in_flight) = (self.client(resolver, headers), Arc::new(CountGuard::new(&self.in_flight)));
+        // The connection is in use until the request body is sent, even if the response has ended before that.
+        let guard = in_flight.clone();
+        let request = request.map(|body| WasiBody::new(GuardedBody { body, _guard: guard }));
+        let attempt = Attempt::new(options.connect_timeout.unwrap_or(DEFAULT_TIMEOUT));
+        let response =
+            wait_for_response(&attempt, client.request(request), options.first_byte_timeout.unwrap_or(DEFAULT_TIMEOUT))
+                .await?;
+        if frame::header_list_size(response.headers()) > headers {
             return Err(Error::HttpResponseHeaderSectionSize(None));
         }
-        let between = options.between_bytes_timeout.unwrap_or(PATIENCE);
-        let timed = |body: Incoming| {
-            let body = Timed::new(body.map_err(Error::from), between);
-            WasiBody::new(Held { body, _under_way: under_way })
+        let between = options.between_bytes_timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let with_timeout = |body: Incoming| {
+            let body = TimeoutBody::new(body.map_err(Error::from), between);
+            WasiBody::new(GuardedBody { body, _guard: in_flight })
         };
-        Ok(response.map(timed))
+        Ok(response.map(with_timeout))
     }
 }
 
-/// Waits for a response: as long as connecting takes, and then for its first byte.
-async fn wait(
+/// Waits for a response. The time-out for its first byte starts when the connection is open.
+async fn wait_for_response(
     attempt: &Arc<Attempt>,
     send: impl Future<Output = Result<Response<Incoming>, ClientError>>,
     first_byte: Duration,
 ) -> Result<Response<Incoming>, Error> {
-    let mut response = std::pin::pin!(attempt.of(send));
+    let mut response = std::pin::pin!(attempt.scope(send));
     let mut timeout = None;
     poll_fn(|cx| {
         if let Poll::Ready(response) = response.as_mut().poll(cx) {
@@ -131,13 +135,13 @@ async fn wait(
     .await
 }
 
-/// An error of the client in the terms of the interface.
+/// An error of hyper's client as `wasi:http` reports it.
 fn wasi_error(error: &ClientError) -> Error {
     use std::error::Error as _;
     let mut source = error.source();
     while let Some(inner) = source {
-        if let Some(refused) = inner.downcast_ref::<ConnectError>() {
-            return refused.wasi_error();
+        if let Some(error) = inner.downcast_ref::<ConnectError>() {
+            return error.wasi_error();
         }
         source = inner.source();
     }
@@ -160,7 +164,7 @@ mod tests {
     use wasmtime_wasi_http::{Error, WasiBody};
     use wharf::wasi::Resolver;
 
-    use super::{IDLE, MAX_IDLE, Pool};
+    use super::{ConnectionPool, IDLE_TIMEOUT, MAX_IDLE};
 
     fn resolver() -> Resolver {
         Resolver::new(vec!["*".parse().unwrap()])
@@ -170,22 +174,22 @@ mod tests {
         Request::get(url).body(WasiBody::default()).unwrap()
     }
 
-    async fn ask(pool: &Pool, url: &str) -> Result<Version, Error> {
+    async fn get(pool: &ConnectionPool, url: &str) -> Result<Version, Error> {
         let response = pool.send(&resolver(), 65_536, request(url), None).await?;
         let version = response.version();
         response.into_body().collect().await?;
         Ok(version)
     }
 
-    /// A server of either version; gives its port and how many connections it has.
+    /// Starts a server of HTTP/1.1 and HTTP/2. Returns its port and its count of open connections.
     async fn serve(tls: Option<Arc<ServerConfig>>) -> (u16, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (port, open) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
-        let counted = open.clone();
+        let accepted = open.clone();
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (tls, open) = (tls.clone(), counted.clone());
+                let (tls, open) = (tls.clone(), accepted.clone());
                 open.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
                     let answer =
@@ -206,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn http_2_is_spoken_where_it_is_offered() {
+    async fn uses_http_2_where_the_server_offers_it() {
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let (certificate, key) = (certified.cert.der().clone(), certified.signing_key.serialize_der());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -221,27 +225,27 @@ mod tests {
             roots.add(certificate.clone()).unwrap();
             let client = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
             let client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
-            let pool = Pool::new();
+            let pool = ConnectionPool::new();
             pool.tls.set(Arc::new(client)).unwrap();
             let url = format!("https://localhost:{port}/");
             for _ in 0..3 {
-                assert_eq!(ask(&pool, &url).await.unwrap(), version);
+                assert_eq!(get(&pool, &url).await.unwrap(), version);
             }
             assert_eq!(open.load(Ordering::SeqCst), 1, "{offered}");
-            let stranger = ask(&Pool::new(), &url).await.unwrap_err();
-            assert!(matches!(stranger, Error::TlsProtocolError), "no authority signed it: {stranger:?}");
+            let untrusted = get(&ConnectionPool::new(), &url).await.unwrap_err();
+            assert!(matches!(untrusted, Error::TlsProtocolError), "the certificate is self-signed: {untrusted:?}");
         }
     }
 
     #[tokio::test]
-    async fn an_idle_connection_is_closed() {
+    async fn closes_idle_connections() {
         let (port, open) = serve(None).await;
-        let pool = Pool::new();
-        ask(&pool, &format!("http://127.0.0.1:{port}/")).await.unwrap();
+        let pool = ConnectionPool::new();
+        get(&pool, &format!("http://127.0.0.1:{port}/")).await.unwrap();
         assert_eq!(open.load(Ordering::SeqCst), 1);
         tokio::time::pause();
         for _ in 0..3 {
-            tokio::time::advance(IDLE).await;
+            tokio::time::advance(IDLE_TIMEOUT).await;
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
@@ -253,39 +257,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn idle_connections_are_bounded() {
-        let pool = Pool::new();
+    async fn bounds_the_number_of_idle_connections() {
+        let pool = ConnectionPool::new();
         let mut servers = Vec::new();
         for _ in 0..2 * MAX_IDLE {
             let (port, open) = serve(None).await;
-            ask(&pool, &format!("http://127.0.0.1:{port}/")).await.unwrap();
+            get(&pool, &format!("http://127.0.0.1:{port}/")).await.unwrap();
             servers.push(open);
             let idle: usize = servers.iter().map(|open| open.load(Ordering::SeqCst)).sum();
             assert!(idle <= MAX_IDLE + 16, "{idle} idle connections");
-            // What was given up takes a moment to close.
+            // A connection that the pool drops closes a moment later.
             tokio::task::yield_now().await;
         }
     }
 
     #[tokio::test]
-    async fn errors_are_those_of_the_interface() {
+    async fn reports_errors_as_wasi_http_error_codes() {
         let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let refused = ask(&Pool::new(), &format!("http://127.0.0.1:{unused}/")).await.unwrap_err();
+        let refused = get(&ConnectionPool::new(), &format!("http://127.0.0.1:{unused}/")).await.unwrap_err();
         assert!(matches!(refused, Error::ConnectionRefused), "{refused:?}");
-        let unknown = ask(&Pool::new(), "http://no-such-name.invalid/").await.unwrap_err();
+        let unknown = get(&ConnectionPool::new(), "http://no-such-name.invalid/").await.unwrap_err();
         assert!(matches!(unknown, Error::DnsError { .. }), "{unknown:?}");
         let wild = Resolver::new(vec!["*.localhost".parse().unwrap()]);
-        let prohibited = Pool::new().send(&wild, 65_536, request("http://a.localhost/"), None).await.unwrap_err();
-        // Resolvers differ in what they know below `localhost`.
+        let prohibited =
+            ConnectionPool::new().send(&wild, 65_536, request("http://a.localhost/"), None).await.unwrap_err();
+        // Some resolvers know names below `localhost`, and others do not.
         assert!(matches!(prohibited, Error::DestinationIpProhibited | Error::DnsError { .. }), "{prohibited:?}");
-        // A server that says nothing.
+        // A server that never responds.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = wasmtime_wasi_http::RequestOptions {
             first_byte_timeout: Some(std::time::Duration::from_millis(50)),
             ..Default::default()
         };
         let url = format!("http://127.0.0.1:{}/", silent.local_addr().unwrap().port());
-        let late = Pool::new().send(&resolver(), 65_536, request(&url), Some(options)).await.unwrap_err();
+        let late = ConnectionPool::new().send(&resolver(), 65_536, request(&url), Some(options)).await.unwrap_err();
         assert!(matches!(late, Error::ConnectionReadTimeout), "{late:?}");
     }
 }

@@ -1,55 +1,57 @@
-//! Which component answers a request: a named host before any host, then the longest path.
+//! Selects the component that handles a request: a route for the request's host takes precedence over one for any host,
+//! then an exact path, then the longest prefix.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use wharf::TriggerError;
 use wharf::workload::Name;
 use wharf::workload::manifest::{HttpPath, HttpTrigger};
 
-use crate::guest::Guest;
+use crate::handler::ProxyHandler;
 use crate::target;
 
-/// The limit `headers` of a server that serves nothing yet.
+/// The smallest limit on headers that the server enforces, in bytes, also without routes.
 const MIN_HEADERS: u64 = 64 * 1024;
 
-/// The routes of all workloads. A request reads one whole table; a change makes a new one, which shares with the old one
-/// what is the same.
+/// The routes of all workloads. A request reads one snapshot; a change creates a new table, which shares the unchanged
+/// parts.
 #[derive(Clone, Default)]
 pub(crate) struct Routes {
     by_host: HashMap<Arc<str>, Arc<Paths>>,
     any_host: Arc<Paths>,
-    /// The largest limit `headers` of any workload that was ever served.
-    headers: u64,
+    /// The largest limit `headers`, in bytes, of all workloads that have had routes.
+    max_headers: u64,
 }
 
 /// The routes of one host.
 #[derive(Clone, Default)]
 struct Paths {
     exact: HashMap<Arc<str>, Route>,
-    below: HashMap<Arc<str>, Route>,
-    /// The length of the longest path in `below`.
-    longest: usize,
+    prefixes: HashMap<Arc<str>, Route>,
+    /// The length of the longest path in `prefixes`, in bytes.
+    longest_prefix: usize,
 }
 
 #[derive(Clone)]
 struct Route {
     workload: Arc<str>,
-    guest: Arc<Guest>,
+    handler: Arc<ProxyHandler>,
 }
 
 impl Paths {
-    /// The route of the longest path that matches; an exact one goes before all others.
+    /// The route for a path: an exact one, else that of the longest matching prefix.
     fn find(&self, path: &str) -> Option<&Route> {
         if let Some(route) = self.exact.get(path) {
             return Some(route);
         }
-        if self.below.is_empty() {
+        if self.prefixes.is_empty() {
             return None;
         }
         let mut above = path;
         loop {
-            if above.len() <= self.longest
-                && let Some(route) = self.below.get(above)
+            if above.len() <= self.longest_prefix
+                && let Some(route) = self.prefixes.get(above)
             {
                 return Some(route);
             }
@@ -57,69 +59,72 @@ impl Paths {
         }
     }
 
-    fn of(&mut self, path: &HttpPath) -> (&mut HashMap<Arc<str>, Route>, Arc<str>) {
+    /// The table that a path belongs to, and its key in it.
+    fn slot(&mut self, path: &HttpPath) -> (&mut HashMap<Arc<str>, Route>, Arc<str>) {
         match path {
             HttpPath::Exact(exact) => (&mut self.exact, target::key(exact).into()),
             HttpPath::Prefix(prefix) => {
                 let key: Arc<str> = target::key(prefix).into();
-                self.longest = self.longest.max(key.len());
-                (&mut self.below, key)
+                self.longest_prefix = self.longest_prefix.max(key.len());
+                (&mut self.prefixes, key)
             }
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.below.is_empty()
+        self.exact.is_empty() && self.prefixes.is_empty()
     }
 }
 
 impl Routes {
-    /// The most bytes of headers that any component takes.
-    pub(crate) fn largest_headers(&self) -> u64 {
-        self.headers.max(MIN_HEADERS)
+    /// The most bytes of headers that any component accepts.
+    pub(crate) fn max_header_size(&self) -> u64 {
+        self.max_headers.max(MIN_HEADERS)
     }
 
-    /// The component that answers requests for a host and a path, as [`target`] reads them.
-    pub(crate) fn find(&self, host: Option<&str>, path: &str) -> Option<&Arc<Guest>> {
+    /// The handler for a host and a path, as [`target`] reads them.
+    pub(crate) fn find(&self, host: Option<&str>, path: &str) -> Option<&Arc<ProxyHandler>> {
         let named = host.filter(|_| !self.by_host.is_empty()).and_then(|host| {
             let lower = host.chars().any(|c| c.is_ascii_uppercase()).then(|| host.to_ascii_lowercase());
             self.by_host.get(lower.as_deref().unwrap_or(host))?.find(path)
         });
-        named.or_else(|| self.any_host.find(path)).map(|route| &route.guest)
+        named.or_else(|| self.any_host.find(path)).map(|route| &route.handler)
     }
 
     /// Adds one workload's routes.
     ///
     /// # Errors
-    /// When another workload has one of the routes.
+    /// When another workload has one of the routes already.
     pub(crate) fn add(
         &mut self,
         workload: &str,
         triggers: &[HttpTrigger],
-        guest: impl Fn(&Name) -> Option<Arc<Guest>>,
-    ) -> Result<(), String> {
+        handler: impl Fn(&Name) -> Option<Arc<ProxyHandler>>,
+    ) -> Result<(), TriggerError> {
         let workload: Arc<str> = workload.into();
-        for trigger in triggers {
-            let Some(guest) = guest(&trigger.component) else { continue };
-            self.headers = self.headers.max(guest.guard().limits().headers);
+        for (i, trigger) in triggers.iter().enumerate() {
+            let Some(handler) = handler(&trigger.component) else { continue };
+            self.max_headers = self.max_headers.max(handler.tracker().limits().headers);
             let paths = match trigger.host.as_deref() {
                 Some(host) => self.by_host.entry(host.into()).or_default(),
                 None => &mut self.any_host,
             };
-            let (routes, path) = Arc::make_mut(paths).of(&trigger.path);
+            let (routes, path) = Arc::make_mut(paths).slot(&trigger.path);
             if let Some(other) = routes.get(&path) {
                 let host = trigger.host.as_deref().unwrap_or("any host");
-                return Err(format!(
-                    "`{}` on {host} is served for `{}` already; give one of them another path or host",
+                let message = format!(
+                    "duplicate route `{}` on {host}: workload `{}` has it already",
                     trigger.path, other.workload
-                ));
+                );
+                let place = format!("triggers.http.{i}.path");
+                return Err(TriggerError::new(message).at(place).hint("change the path or host of one of them"));
             }
-            routes.insert(path, Route { workload: workload.clone(), guest });
+            routes.insert(path, Route { workload: workload.clone(), handler });
         }
         Ok(())
     }
 
-    /// Takes away the routes that these triggers of a workload have.
+    /// Removes the routes that these triggers of a workload have.
     pub(crate) fn remove(&mut self, workload: &str, triggers: &[HttpTrigger]) {
         for trigger in triggers {
             let paths = match trigger.host.as_deref() {
@@ -127,7 +132,7 @@ impl Routes {
                 None => Some(&mut self.any_host),
             };
             let Some(paths) = paths else { continue };
-            let (routes, path) = Arc::make_mut(paths).of(&trigger.path);
+            let (routes, path) = Arc::make_mut(paths).slot(&trigger.path);
             if routes.get(&path).is_some_and(|route| &*route.workload == workload) {
                 routes.remove(&path);
             }

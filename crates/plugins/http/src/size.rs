@@ -1,5 +1,5 @@
-//! How much the host keeps for the resources of `wasi:http`: headers that a component put together, and bodies that wait to
-//! be read.
+//! Estimates how much memory the host uses for the resources of `wasi:http`: headers that a component builds, and
+//! bodies that wait to be read.
 
 use std::any::Any;
 
@@ -12,32 +12,32 @@ use wharf::Limits;
 
 use crate::pool::STREAM_WINDOW;
 
-/// How many bytes a component writes to a body at a time, at most: the more, the less often it has to wait, and what waits counts
-/// in its memory.
+/// The bounds of a chunk, the most bytes that a component writes to a body at once. Larger chunks make it wait less
+/// often, but the bytes that wait count against its memory.
 const MIN_CHUNK: usize = 64 * 1024;
 const MAX_CHUNK: usize = 256 * 1024;
-/// How many chunks there is memory for at least.
-const CHUNKS_IN_MEMORY: u64 = 64;
+/// The memory limit has room for at least this many chunks, unless chunks are at their minimum.
+const CHUNKS_PER_MEMORY: u64 = 64;
 
-/// The size of a chunk where there is so much memory, in bytes.
-pub(crate) fn chunk(limits: &Limits) -> usize {
-    usize::try_from(limits.memory / CHUNKS_IN_MEMORY).unwrap_or(MAX_CHUNK).clamp(MIN_CHUNK, MAX_CHUNK)
+/// The size of a chunk under these limits, in bytes.
+pub(crate) fn body_chunk(limits: &Limits) -> usize {
+    usize::try_from(limits.memory / CHUNKS_PER_MEMORY).unwrap_or(MAX_CHUNK).clamp(MIN_CHUNK, MAX_CHUNK)
 }
 
-/// How many of those wait in a body that is not read: one that is taken, and one more.
-const CHUNKS: usize = 2;
-/// What the host keeps at most of a request that is under way, in bytes: what the component wrote of its body, and what came
-/// of the response.
-pub(crate) fn request(limits: &Limits) -> u64 {
-    (CHUNKS * chunk(limits)) as u64 + u64::from(STREAM_WINDOW)
+/// How many chunks an unread body buffers: one that its reader has taken, and one that waits.
+const BUFFERED_CHUNKS: usize = 2;
+/// The most memory, in bytes, that the host uses for a request in flight: the buffered chunks of its body, and the part
+/// of the response that is not read yet.
+pub(crate) fn of_request(limits: &Limits) -> u64 {
+    (BUFFERED_CHUNKS * body_chunk(limits)) as u64 + u64::from(STREAM_WINDOW)
 }
 
-/// What a header takes beyond its name and value, in bytes.
-const HEADER: usize = 64;
+/// The memory that a header takes beyond its name and value, in bytes.
+const HEADER_OVERHEAD: usize = 64;
 
-/// The bytes behind a resource, or 0 if it is none of these.
-pub(crate) fn of(resource: &(dyn Any + Send), limits: &Limits) -> usize {
-    let body = |is_open: bool| if is_open { CHUNKS * chunk(limits) } else { 0 };
+/// The memory that the host uses for a resource, in bytes; 0 for a type that is not of `wasi:http`.
+pub(crate) fn of_resource(resource: &(dyn Any + Send), limits: &Limits) -> usize {
+    let body = |is_open: bool| if is_open { BUFFERED_CHUNKS * body_chunk(limits) } else { 0 };
     if let Some(fields) = resource.downcast_ref::<FieldMap>() {
         headers(fields)
     } else if let Some(response) = resource.downcast_ref::<HostOutgoingResponse>() {
@@ -66,5 +66,5 @@ pub(crate) fn of(resource: &(dyn Any + Send), limits: &Limits) -> usize {
 }
 
 fn headers(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER).sum()
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_OVERHEAD).sum()
 }

@@ -1,13 +1,13 @@
-//! Where a request is addressed to: its authority and path, as routes are matched against them.
+//! Parses a request's target: the authority and path that routes match.
 //!
-//! Takes what the client sent; gives the host and the path that select a route, and the path as the component is handed
-//! it. A request that two readers could understand as addressed to different components is rejected. Never looks at
-//! routes.
+//! Takes the authority and path that the client sent; gives the host and path that select a route, and the path that
+//! the component receives. The server rejects a request whose path other parsers could route to another component.
+//! Never reads the routes.
 
 use std::borrow::Cow;
 
-/// The host of an authority, without its port: `[::1]:80` is `[::1]`. `None` when it is not `host [":" port]` (RFC 9110,
-/// section 7.2): user information has no place in a request.
+/// The host of an authority, without its port: `[::1]:80` is `[::1]`. `None` when it is not `host [":" port]` (RFC
+/// 9110, section 7.2), for example because it contains user information.
 pub(crate) fn host_of(authority: &str) -> Option<&str> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
@@ -31,18 +31,18 @@ fn is_digits(text: &str) -> bool {
 
 /// A request's path.
 pub(crate) struct Path<'a> {
-    /// What routes are matched against: percent-decoded, but for encoded `/`, `\` and `%`.
+    /// The path that routes match: percent-decoded, except for encoded `/`, `\` and `%`.
     pub(crate) key: Cow<'a, str>,
-    /// The same path as lenient readers would take it. `None` when there is no other way to read it.
+    /// The same path as lenient parsers read it. `None` when all parsers agree.
     pub(crate) lenient: Option<[String; 3]>,
-    /// The normal form that a component is handed (RFC 3986, section 6.2.2.2): unreserved characters decoded. `None` when
-    /// the path is in that form already.
+    /// The normal form that a component receives: unreserved characters decoded (RFC 3986, section 6.2.2.2). `None`
+    /// when the path is in that form already.
     pub(crate) normal: Option<String>,
 }
 
 impl<'a> Path<'a> {
     pub(crate) fn new(path: &'a str) -> Self {
-        // Almost every path has one reading only.
+        // All parsers agree on almost every path.
         if is_plain(path) {
             return Self { key: Cow::Borrowed(path), lenient: None, normal: None };
         }
@@ -55,7 +55,7 @@ impl<'a> Path<'a> {
     }
 }
 
-/// What routes are matched against for a path as it is written in a manifest.
+/// The key under which a path from a manifest is stored in the routes.
 pub(crate) fn key(path: &str) -> Cow<'_, str> {
     if !path.contains('%') {
         return Cow::Borrowed(path);
@@ -64,16 +64,18 @@ pub(crate) fn key(path: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
 }
 
+/// Whether all parsers read a path alike: it contains no encoding, backslash, empty segment or segment that begins with
+/// a dot.
 fn is_plain(path: &str) -> bool {
-    let mut slash = false;
+    let mut after_slash = false;
     path.bytes().all(|byte| {
-        let odd = matches!(byte, b'%' | b'\\') || (slash && matches!(byte, b'/' | b'.'));
-        slash = byte == b'/';
-        !odd
+        let is_ambiguous = matches!(byte, b'%' | b'\\') || (after_slash && matches!(byte, b'/' | b'.'));
+        after_slash = byte == b'/';
+        !is_ambiguous
     })
 }
 
-/// Decodes the percent-encoded bytes that `which` selects, and leaves the others as they are.
+/// Decodes the percent-encoded bytes that `which` selects, and leaves the others encoded.
 fn decode(path: &[u8], which: impl Fn(u8) -> bool) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut at = 0;
@@ -85,24 +87,25 @@ fn decode(path: &[u8], which: impl Fn(u8) -> bool) -> Vec<u8> {
     decoded
 }
 
-/// The byte that is percent-encoded at this place.
+/// The byte that is percent-encoded at index `at`, if any.
 fn encoded(path: &[u8], at: usize) -> Option<u8> {
     let [b'%', high, low] = path.get(at..at + 3)? else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(*high)? << 4 | digit(*low)?)
 }
 
+/// Decodes the unreserved characters of a path.
 fn normalize(path: &str) -> Vec<u8> {
     decode(path.as_bytes(), |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
 }
 
-/// What lenient readers make of a path: decoded to the end, with backslashes as slashes; that without empty segments; and
-/// that with its dot segments resolved.
+/// The readings of lenient parsers: the path decoded repeatedly, with backslashes as slashes; that without empty
+/// segments; and that with its dot segments resolved.
 fn lenient(path: &str) -> [String; 3] {
     let mut bytes = Vec::with_capacity(path.len());
     for byte in path.bytes() {
         bytes.push(byte);
-        // What is decoded may end another code, as the second of `%2525` does. Each decoding is two bytes shorter.
+        // A decoded byte may complete another encoding, as in `%2541`. Each decoding removes two bytes, so this ends.
         while let Some(at) = bytes.len().checked_sub(3)
             && let Some(decoded) = encoded(&bytes, at)
         {
@@ -135,7 +138,7 @@ mod tests {
     use super::{Path, host_of, key};
 
     #[test]
-    fn an_authority_is_a_host_and_a_port() {
+    fn parses_the_host_of_an_authority() {
         for (authority, host) in [
             ("a", "a"),
             ("a.example:80", "a.example"),
@@ -167,16 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_path_has_one_reading() {
+    fn a_plain_path_is_unambiguous() {
         for path in ["/", "/a", "/a/b.c", "/a/b/", "*", "/a.b/c..d"] {
-            let read = Path::new(path);
-            assert_eq!(read.key, path);
-            assert!(read.lenient.is_none() && read.normal.is_none(), "{path}");
+            let parsed = Path::new(path);
+            assert_eq!(parsed.key, path);
+            assert!(parsed.lenient.is_none() && parsed.normal.is_none(), "{path}");
         }
     }
 
     #[test]
-    fn odd_paths_are_read_strictly_and_leniently() {
+    fn ambiguous_paths_have_strict_and_lenient_readings() {
         for (path, key, lenient, normal) in [
             ("/%61dmin/x", "/admin/x", "/admin/x", Some("/admin/x")),
             ("//admin/x", "//admin/x", "/admin/x", None),
@@ -191,16 +194,16 @@ mod tests {
             ("/..", "/..", "/", None),
             ("/.well-known/x", "/.well-known/x", "/.well-known/x", None),
         ] {
-            let read = Path::new(path);
-            assert_eq!(read.key, key, "{path}");
-            assert_eq!(read.lenient.as_ref().map(|[.., resolved]| &**resolved), Some(lenient), "{path}");
-            assert_eq!(read.normal.as_deref(), normal, "{path}");
+            let parsed = Path::new(path);
+            assert_eq!(parsed.key, key, "{path}");
+            assert_eq!(parsed.lenient.as_ref().map(|[.., resolved]| &**resolved), Some(lenient), "{path}");
+            assert_eq!(parsed.normal.as_deref(), normal, "{path}");
         }
         assert_eq!(key("/caf%C3%A9"), "/café");
-        // Each decoding of this one begins another; a client chooses how often.
+        // A client chooses how deeply it nests encodings.
         let deep = format!("/%{}61", "25".repeat(30_000));
         assert_eq!(Path::new(&deep).lenient.unwrap(), ["/a", "/a", "/a"]);
-        // What is between the strictest reading and the most lenient one counts, too.
+        // The readings between the strictest and the most lenient one count, too.
         assert_eq!(Path::new("//admin%2f..").lenient.unwrap(), ["//admin/..", "/admin/..", "/"]);
     }
 }

@@ -1,4 +1,4 @@
-//! TLS by rustls: a certificate chain and its key, in PEM.
+//! TLS for the server, with rustls: reads a certificate chain and its key from PEM files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,42 +7,55 @@ use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// A server's certificate chain and key, ready for handshakes. HTTP/2 and HTTP/1.1 are offered.
+/// A server's certificate chain and private key. Offers HTTP/2 and HTTP/1.1 in the handshake (ALPN, RFC 7301).
 #[derive(Clone)]
 pub struct Tls(pub(crate) Arc<ServerConfig>);
 
-/// Why a certificate and key cannot be used.
+/// A certificate chain or private key that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlsError {
-    /// A file cannot be read, or holds no PEM of the kind that was looked for.
-    #[error("{what} cannot be read from {}: {detail}", path.display())]
+    /// A file cannot be read, or contains no PEM section of the expected kind.
+    #[error("cannot read {what} from `{}`: {detail}", path.display())]
     Read {
-        /// What was looked for.
+        /// The expected content, such as `a certificate`.
         what: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What went wrong.
+        /// The cause.
         detail: String,
     },
-    /// The certificate and the key do not go together, or cannot be used.
-    #[error("this certificate and key cannot be used: {0}")]
+    /// rustls rejects the certificate and key, for example because they do not match.
+    #[error("invalid certificate or private key: {0}")]
     Refused(String),
 }
 
 impl Tls {
-    /// Reads a certificate chain and its key from PEM files.
+    /// Reads a certificate chain and its private key from PEM files.
+    ///
+    /// ```no_run
+    /// use std::path::Path;
+    /// use wharf_http::{Settings, Tls};
+    ///
+    /// # fn run() -> Result<(), wharf_http::TlsError> {
+    /// let mut settings = Settings::new(([0, 0, 0, 0], 443).into());
+    /// settings.tls = Some(Tls::from_pem_files(Path::new("chain.pem"), Path::new("key.pem"))?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`TlsError`].
+    /// [`TlsError`] when a file cannot be read, or the certificate and key cannot be used together.
     pub fn from_pem_files(certificates: &Path, key: &Path) -> Result<Self, TlsError> {
         let read = |what, path: &Path, detail: String| TlsError::Read { what, path: path.to_owned(), detail };
         let chain: Vec<_> = CertificateDer::pem_file_iter(certificates)
             .and_then(Iterator::collect)
             .map_err(|error| read("a certificate", certificates, error.to_string()))?;
         if chain.is_empty() {
-            return Err(read("a certificate", certificates, "there is none in it".into()));
+            return Err(read("a certificate", certificates, "the file contains none; expected PEM".into()));
         }
-        let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| read("a key", key, error.to_string()))?;
+        let key_der =
+            PrivateKeyDer::from_pem_file(key).map_err(|error| read("a private key", key, error.to_string()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -55,7 +68,7 @@ impl Tls {
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // A key is nothing to print.
+        // Omits the fields, so that the private key stays out of logs.
         f.write_str("Tls")
     }
 }

@@ -1,4 +1,5 @@
-//! Thousands of rounds of abuse leave nothing behind. Alone in its process, because what it counts is the process's.
+//! Thousands of failing and aborted requests leak nothing. This test has a process of its own, because it counts the
+//! file descriptors and memory of the process.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -6,66 +7,67 @@ mod support;
 
 use std::time::Duration;
 
-use support::{ID, PATIENCE, Served, descriptors, get, read, resident, workload};
-use wharf::HostApi as _;
+use support::{TIMEOUT, TestServer, WORKLOAD_ID, get, open_descriptors, read_up_to, resident_kib, workload};
 
-/// Waits until this process has no more descriptors than so many.
-async fn descriptors_are_back(at_most: usize) {
-    let waited = tokio::time::timeout(PATIENCE, async {
-        while descriptors() > at_most {
+/// Waits until this process has at most this many file descriptors open.
+async fn wait_for_descriptors(at_most: usize) {
+    let waited = tokio::time::timeout(TIMEOUT, async {
+        while open_descriptors() > at_most {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    assert!(waited.await.is_ok(), "{} descriptors, not {at_most}", descriptors());
+    assert!(waited.await.is_ok(), "{} open_descriptors, not {at_most}", open_descriptors());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_rounds_leave_nothing_behind() {
-    let served = Served::of("abuse-p2", "limits = { time = '50ms', memory = '16MiB', response-body = '1MiB' }").await;
+async fn failing_requests_leak_no_descriptors_memory_or_instances() {
+    let server =
+        TestServer::with_guest("abuse-p2", "limits = { time = '50ms', memory = '16MiB', response-body = '1MiB' }")
+            .await;
     let p3 = workload("p3", "p3.test", "abuse-p3", "limits = { time = '50ms', memory = '16MiB' }");
-    served.host.workload_start(p3).await.unwrap();
+    server.host.workload_start(p3).await.unwrap();
     let reuse = "instances = { mode = 'reuse', calls = 50 }\nlimits = { time = '50ms' }";
-    served.host.workload_start(workload("r", "reuse.test", "abuse-p3", reuse)).await.unwrap();
+    server.host.workload_start(workload("r", "reuse.test", "abuse-p3", reuse)).await.unwrap();
     let round = async |n: usize| {
         let paths = ["/hello", "/unreachable", "/stack", "/no-answer", "/ignore-body", "/count", "/hello", "/log?n=1"];
         for (i, host) in ["w.test", "p3.test", "reuse.test"].into_iter().enumerate() {
-            served.send(get(host, paths[(n + i) % paths.len()])).await;
+            server.send(get(host, paths[(n + i) % paths.len()])).await;
         }
         if n.is_multiple_of(50) {
             for host in ["w.test", "p3.test", "reuse.test"] {
                 for path in ["/spin", "/sleep?ms=600000", "/alloc", "/trap-mid", "/output?bytes=500000", "/grow-abort"]
                 {
-                    served.send(get(host, path)).await;
+                    server.send(get(host, path)).await;
                 }
-                // One that hangs up before the answer, and one in the middle of it.
-                drop(served.raw(&format!("GET /sleep?ms=600000 HTTP/1.1\r\nhost: {host}\r\n\r\n")).await);
-                let mut stream = served.raw(&format!("GET /output HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
-                read(&mut stream, 10_000).await;
+                // One client disconnects before the response, and one in the middle of it.
+                drop(server.connect_raw(&format!("GET /sleep?ms=600000 HTTP/1.1\r\nhost: {host}\r\n\r\n")).await);
+                let mut stream = server.connect_raw(&format!("GET /output HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+                read_up_to(&mut stream, 10_000).await;
             }
-            served.neighbour_is_well().await;
+            server.assert_neighbour_responds().await;
         }
     };
     for n in 0..200 {
         round(n).await;
     }
-    let (open, memory) = (descriptors(), resident());
+    let (open, memory) = (open_descriptors(), resident_kib());
     for n in 0..2000 {
         round(n).await;
     }
-    for id in [ID, "default/p3", "default/r"] {
-        let waited = tokio::time::timeout(PATIENCE, async {
-            while served.host.workload_status(id).await.unwrap().calls > 0 {
+    for id in [WORKLOAD_ID, "default/p3", "default/r"] {
+        let waited = tokio::time::timeout(TIMEOUT, async {
+            while server.host.workload_status(id).await.unwrap().calls > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
-        assert!(waited.await.is_ok(), "{id}: {:?}", served.host.workload_status(id).await);
+        assert!(waited.await.is_ok(), "{id}: {:?}", server.host.workload_status(id).await);
     }
-    descriptors_are_back(open + 4).await;
-    // The pool keeps what it once touched; thousands of leaks would be much more than this.
-    assert!(resident() < memory + 48 * 1024, "{} KiB, {memory} before", resident());
-    served.neighbour_is_well().await;
-    for id in [ID, "default/p3", "default/r"] {
-        let stopped = served.host.workload_stop(id).await.unwrap();
+    wait_for_descriptors(open + 4).await;
+    // The instance pool keeps the memory that it has touched; thousands of leaks would exceed this allowance.
+    assert!(resident_kib() < memory + 48 * 1024, "{} KiB, {memory} before", resident_kib());
+    server.assert_neighbour_responds().await;
+    for id in [WORKLOAD_ID, "default/p3", "default/r"] {
+        let stopped = server.host.workload_stop(id).await.unwrap();
         assert_eq!((stopped.calls, stopped.ready, stopped.shared), (0, 0, 0));
     }
 }

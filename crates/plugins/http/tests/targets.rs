@@ -1,46 +1,46 @@
-//! What a request is addressed to is read in one way: by the routes and by the component that is handed it.
+//! The routes and the component read a request's target alike.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
 use http::Request;
-use support::wire::{Read, Wire};
-use support::{Served, guest};
+use support::http1_client::{Http1Client, Received};
+use support::{TestServer, guest_path};
 
-/// `/admin/...` and `/caf%C3%A9` lead to one component, everything else to another; `only.test` to the first alone.
-async fn served() -> Served {
+/// Routes `/admin/...`, `/caf%C3%A9` and the host `only.test` to one component, and all other requests to another.
+async fn start() -> TestServer {
     let text = format!(
         "name = 'w'\n[components.admin]\nsource = '{}'\n[components.other]\nsource = '{}'\n\
          [[triggers.http]]\ncomponent = 'admin'\npath = '/admin/...'\n\
          [[triggers.http]]\ncomponent = 'admin'\npath = '/caf%C3%A9'\n\
          [[triggers.http]]\ncomponent = 'admin'\nhost = 'only.test'\n\
          [[triggers.http]]\ncomponent = 'other'\n",
-        guest("script-p3").display(),
-        guest("script-p2").display()
+        guest_path("script-p3").display(),
+        guest_path("script-p2").display()
     );
-    let served = Served::new().await;
-    wharf::HostApi::workload_start(&served.host, support::declared(&text)).await.unwrap();
-    served
+    let server = TestServer::new().await;
+    wharf::HostApi::workload_start(&server.host, support::parse_workload(&text)).await.unwrap();
+    server
 }
 
-async fn ask(served: &Served, request: &str) -> (u16, String) {
-    let mut wire = Wire::connect(served.server.local_addr()).await;
-    wire.send(request.as_bytes()).await;
-    match wire.read("GET").await {
-        Read::Whole(answer) => (answer.status, answer.text()),
-        Read::Cut => (0, String::new()),
+async fn ask(server: &TestServer, request: &str) -> (u16, String) {
+    let mut client = Http1Client::connect(server.http.local_addr()).await;
+    client.send(request.as_bytes()).await;
+    match client.read("GET").await {
+        Received::Complete(response) => (response.status, response.text()),
+        Received::Truncated => (0, String::new()),
     }
 }
 
-async fn get(served: &Served, path: &str) -> (u16, String) {
-    ask(served, &format!("GET {path} HTTP/1.1\r\nhost: w.test\r\n\r\n")).await
+async fn get(server: &TestServer, path: &str) -> (u16, String) {
+    ask(server, &format!("GET {path} HTTP/1.1\r\nhost: w.test\r\n\r\n")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_leads_to_one_component_however_it_is_written() {
-    let served = served().await;
-    for (path, handed) in [
+async fn routes_equivalent_paths_alike_and_rejects_ambiguous_ones() {
+    let server = start().await;
+    for (path, received) in [
         ("/admin/x", "/admin/x"),
         ("/%61dmin/x?a=%61", "/admin/x?a=%61"),
         ("/%61%64%6D%69%6e/%78", "/admin/x"),
@@ -50,9 +50,9 @@ async fn a_path_leads_to_one_component_however_it_is_written() {
         ("/caf%c3%a9", "/caf%c3%a9"),
         ("/caf%C3%A9", "/caf%C3%A9"),
     ] {
-        assert_eq!(get(&served, path).await, (200, format!("0.3 w.test {handed}")), "{path}");
+        assert_eq!(get(&server, path).await, (200, format!("0.3 w.test {received}")), "{path}");
     }
-    for (path, handed) in [
+    for (path, received) in [
         ("/x", "/x"),
         ("/adminx", "/adminx"),
         ("/x%2Fy", "/x%2Fy"),
@@ -61,7 +61,7 @@ async fn a_path_leads_to_one_component_however_it_is_written() {
         ("/%zz", "/%zz"),
         ("/.well-known/x", "/.well-known/x"),
     ] {
-        assert_eq!(get(&served, path).await, (200, format!("0.2 w.test {handed}")), "{path}");
+        assert_eq!(get(&server, path).await, (200, format!("0.2 w.test {received}")), "{path}");
     }
     for path in [
         "//admin/x",
@@ -89,76 +89,76 @@ async fn a_path_leads_to_one_component_however_it_is_written() {
         "/admin%252f..",
         "/caf%25C3%25A9",
     ] {
-        let (status, text) = get(&served, path).await;
+        let (status, text) = get(&server, path).await;
         assert_eq!(status, 400, "{path}: {text}");
         assert!(text.starts_with("ambiguous path"), "{path}: {text}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_without_a_path_is_the_root() {
-    let served = served().await;
-    let (status, text) = ask(&served, "GET http://w.test?a=/admin HTTP/1.1\r\nhost: w.test\r\n\r\n").await;
+async fn a_target_without_a_path_selects_the_root() {
+    let server = start().await;
+    let (status, text) = ask(&server, "GET http://w.test?a=/admin HTTP/1.1\r\nhost: w.test\r\n\r\n").await;
     assert_eq!((status, &*text), (200, "0.2 w.test /?a=/admin"));
-    let (status, _) = ask(&served, "GET w.test:80 HTTP/1.1\r\nhost: w.test\r\n\r\n").await;
+    let (status, _) = ask(&server, "GET w.test:80 HTTP/1.1\r\nhost: w.test\r\n\r\n").await;
     assert_eq!(status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_2_reads_paths_alike() {
-    let served = served().await;
+async fn http2_routes_paths_as_http1_does() {
+    let server = start().await;
     for (path, status) in
         [("/admin/x", 200), ("/%61dmin/x", 200), ("/x/../admin/x", 400), ("//admin/x", 400), ("/admin%2fx", 400)]
     {
-        let mut client = served.connect_h2().await;
+        let mut client = server.connect_h2().await;
         let request = Request::get(format!("http://w.test{path}")).body(http_body_util::Full::default()).unwrap();
         assert_eq!(client.send_request(request).await.unwrap().status().as_u16(), status, "{path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_is_a_host_and_perhaps_a_port() {
-    let served = served().await;
-    for (host, handed) in [("w.test", "w.test"), ("w.test:80", "w.test:80"), ("[::1]:80", "[::1]:80")] {
-        let (status, text) = ask(&served, &format!("GET /x HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
-        assert_eq!((status, &*text), (200, &*format!("0.2 {handed} /x")));
+async fn accepts_a_host_with_an_optional_port_as_authority() {
+    let server = start().await;
+    for (host, received) in [("w.test", "w.test"), ("w.test:80", "w.test:80"), ("[::1]:80", "[::1]:80")] {
+        let (status, text) = ask(&server, &format!("GET /x HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+        assert_eq!((status, &*text), (200, &*format!("0.2 {received} /x")));
     }
-    let (_, text) = ask(&served, "GET /x HTTP/1.1\r\nhost: ONLY.test:8000\r\n\r\n").await;
-    assert_eq!(text, "0.3 ONLY.test:8000 /x", "names are the same in any case");
-    let (_, text) = ask(&served, "GET http://only.test/x HTTP/1.1\r\nhost: w.test\r\n\r\n").await;
-    assert_eq!(text, "0.3 only.test /x", "a target that names its authority goes before the header");
+    let (_, text) = ask(&server, "GET /x HTTP/1.1\r\nhost: ONLY.test:8000\r\n\r\n").await;
+    assert_eq!(text, "0.3 ONLY.test:8000 /x", "host names are case-insensitive");
+    let (_, text) = ask(&server, "GET http://only.test/x HTTP/1.1\r\nhost: w.test\r\n\r\n").await;
+    assert_eq!(text, "0.3 only.test /x", "the authority of the target takes precedence over the header");
     for host in
         ["x@only.test", "user:secret@only.test", "", "only.test/x", "only.test, w.test", "only.test:x", "[::1", "a b"]
     {
-        let (status, _) = ask(&served, &format!("GET /x HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+        let (status, _) = ask(&server, &format!("GET /x HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
         assert_eq!(status, 400, "{host}");
     }
     for (request, what) in [
-        ("GET /x HTTP/1.1\r\n\r\n", "no Host header"),
-        ("GET /x HTTP/1.1\r\nhost: w.test\r\nhost: w.test\r\n\r\n", "two of them"),
+        ("GET /x HTTP/1.1\r\n\r\n", "missing Host header"),
+        ("GET /x HTTP/1.1\r\nhost: w.test\r\nhost: w.test\r\n\r\n", "duplicate Host header"),
         ("GET http://x@only.test/x HTTP/1.1\r\nhost: w.test\r\n\r\n", "user information"),
     ] {
-        assert_eq!(ask(&served, request).await.0, 400, "{what}");
+        assert_eq!(ask(&server, request).await.0, 400, "{what}");
     }
-    assert_eq!(ask(&served, "CONNECT only.test:80 HTTP/1.1\r\nhost: only.test\r\n\r\n").await.0, 501);
+    assert_eq!(ask(&server, "CONNECT only.test:80 HTTP/1.1\r\nhost: only.test\r\n\r\n").await.0, 501);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_1_0_needs_no_host() {
-    let served = served().await;
-    let address = served.server.local_addr();
+async fn accepts_http_1_0_without_a_host() {
+    let server = start().await;
+    let address = server.http.local_addr();
     for (path, generation) in [("/x", "0.2"), ("/admin", "0.3")] {
-        let (status, text) = ask(&served, &format!("GET {path} HTTP/1.0\r\n\r\n")).await;
+        let (status, text) = ask(&server, &format!("GET {path} HTTP/1.0\r\n\r\n")).await;
         assert_eq!((status, text), (200, format!("{generation} {address} {path}")));
     }
-    let (_, text) = ask(&served, "GET /x HTTP/1.0\r\nhost: only.test\r\n\r\n").await;
+    let (_, text) = ask(&server, "GET /x HTTP/1.0\r\nhost: only.test\r\n\r\n").await;
     assert_eq!(text, "0.3 only.test /x");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_2_names_one_authority() {
-    let served = served().await;
-    let stream = tokio::net::TcpStream::connect(served.server.local_addr()).await.unwrap();
+async fn rejects_an_http2_host_header_that_differs_from_the_authority() {
+    let server = start().await;
+    let stream = tokio::net::TcpStream::connect(server.http.local_addr()).await.unwrap();
     let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     for (host, status) in [(None, 200), (Some("w.test"), 200), (Some("W.test"), 200), (Some("only.test"), 400)] {

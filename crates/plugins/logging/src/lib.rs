@@ -1,7 +1,8 @@
-//! `wasi:logging` for Wharf: what a component logs goes to the host's log, under the component's name.
+//! [`wasi:logging`] for Wharf: writes a component's log lines to the host's log, under the component's name.
 //!
-//! Lines go to [`tracing`] with the target `wharf::guest`, the component's level, and the fields `workload`, `component`
-//! and `context`, bounded as [`wharf::guest_log`] says. Provided is `wasi:logging/logging@0.1.0-draft`.
+//! Each line is a [`tracing`] event with the target `wharf::guest`, the component's level, and the fields `workload`,
+//! `component` and `context`. [`wharf::guest_log`] limits its size and rate. The plugin provides
+//! `wasi:logging/logging@0.1.0-draft`.
 //!
 //! ```
 //! use wharf::{Engine, Host};
@@ -11,12 +12,14 @@
 //! let host = Host::builder(engine).plugin(LoggingPlugin).build().unwrap();
 //! assert!(host.interfaces().iter().any(|i| i.name.unversioned() == "wasi:logging/logging"));
 //! ```
+//!
+//! [`wasi:logging`]: https://github.com/WebAssembly/wasi-logging
 
 use wasmtime::component::HasData;
 use wharf::guest_log::{self, Source};
-use wharf::limits::Guard;
+use wharf::limits::LimitTracker;
 use wharf::plugin::Provided;
-use wharf::{Ctx, Link, Plugin, Scope, View};
+use wharf::{Link, Plugin, Scope, StoreData, View};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -28,13 +31,13 @@ mod bindings {
             }
             world imports { import logging; }
         ",
-        imports: { default: trappable },
+        imports: { default: trappable | tracing },
     });
 }
 
 use bindings::wasi::logging::logging::{self, Level};
 
-/// Provides `wasi:logging/logging`.
+/// Provides `wasi:logging/logging`, which writes to [`tracing`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoggingPlugin;
 
@@ -49,14 +52,14 @@ impl Plugin for LoggingPlugin {
 
     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
         let get = link.getter::<Logger<'static>>();
-        logging::add_to_linker_instance::<Ctx, Logger<'static>>(&mut link.instance()?, get)
+        logging::add_to_linker_instance::<StoreData, Logger<'static>>(&mut link.instance()?, get)
     }
 }
 
-/// The log as one component writes it.
+/// Writes the log lines of one component.
 struct Logger<'a> {
     component: &'a str,
-    guard: &'a Guard,
+    tracker: &'a LimitTracker,
 }
 
 impl HasData for Logger<'static> {
@@ -66,8 +69,8 @@ impl HasData for Logger<'static> {
 impl View for Logger<'static> {
     type Of = Self;
     fn view(scope: Scope<'_>) -> Logger<'_> {
-        let Scope { grants, guard, .. } = scope;
-        Logger { component: grants.component().as_str(), guard }
+        let Scope { component, tracker, .. } = scope;
+        Logger { component: component.component().as_str(), tracker }
     }
 }
 
@@ -80,7 +83,7 @@ impl logging::Host for Logger<'_> {
             Level::Warn => tracing::Level::WARN,
             Level::Error | Level::Critical => tracing::Level::ERROR,
         };
-        guest_log::write(self.guard, self.component, level, Source::Context(&context), &message);
+        guest_log::write(self.tracker, self.component, level, Source::Context(&context), &message);
         Ok(())
     }
 }

@@ -1,44 +1,54 @@
-//! The newer parts of WebAssembly that an engine can be told to take or to refuse.
+//! The WebAssembly features that an engine can accept or reject.
 
 use std::fmt;
 use std::str::FromStr;
 
 use wasmtime::Config;
 
-/// A part of WebAssembly that components may need, and an [`Engine`](super::Engine) takes or refuses. docs/engine.md says what
-/// each costs.
+/// A WebAssembly [feature](https://webassembly.org/features/) that an [`Engine`](super::Engine) accepts or rejects in components.
+/// docs/engine.md has the cost of each.
+///
+/// ```
+/// use wharf::{Engine, Feature};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let feature: Feature = "threads".parse()?;
+/// let builder = Engine::builder().feature(feature, true);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Feature {
-    /// Memories with addresses of 64 bits. On.
+    /// Memories with 64-bit addresses. On by default.
     Memory64,
-    /// Atomics, and memories that several instances share. Off: what they share no limit of memory holds.
+    /// Atomic instructions and shared memories. Off by default, because no memory limit covers a shared memory.
     Threads,
-    /// Calls that take the place of their caller. On.
+    /// Calls that replace the frame of their caller. On by default.
     TailCalls,
-    /// Objects that the engine collects. On.
+    /// Structs and arrays that the engine garbage-collects. On by default.
     Gc,
-    /// Exceptions. On; they need [`Gc`](Self::Gc).
+    /// Exceptions. On by default; they need [`Gc`](Self::Gc).
     Exceptions,
-    /// Vectors of 128 bits. On; without them [`RelaxedSimd`](Self::RelaxedSimd) is off, too.
+    /// 128-bit vectors. On by default; without them [`RelaxedSimd`](Self::RelaxedSimd) is off by default as well.
     Simd,
-    /// Vectors whose results may differ from one kind of processor to another. On.
+    /// Vector instructions whose results may differ between processors. On by default.
     RelaxedSimd,
-    /// Threads of the component model, which take turns in one instance. Off: the engine's support is experimental.
+    /// Cooperative threads of the component model. Off by default, because the engine's support is experimental.
     ComponentThreading,
-    /// The component model's errors with a context. Off: the engine's support is experimental.
+    /// The component model's `error-context`. Off by default, because the engine's support is experimental.
     ErrorContext,
 }
 
-/// Why a text is not a [`Feature`].
+/// A text is not the name of a [`Feature`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is no feature; there are: {}", Feature::ALL.map(|(_, name, _)| name).join(", "))]
+#[error("unknown feature `{name}`; the features are {}", Feature::ALL.map(|(_, name, _)| name).join(", "))]
 pub struct FeatureError {
     name: String,
 }
 
 impl Feature {
-    /// All of them: the name, and whether it is on unless somebody says otherwise.
+    /// All features with their names, and whether each is on by default.
     pub(super) const ALL: [(Self, &'static str, bool); 9] = [
         (Self::Memory64, "memory64", true),
         (Self::Threads, "threads", false),
@@ -54,7 +64,7 @@ impl Feature {
     pub(super) fn set(self, config: &mut Config, on: bool) {
         match self {
             Self::Memory64 => config.wasm_memory64(on),
-            // Without shared memories atomics are of no use, and harm nobody.
+            // wasmtime has a separate switch for shared memories, and atomics are of little use without them.
             Self::Threads => config.wasm_threads(on).shared_memory(on),
             Self::TailCalls => config.wasm_tail_call(on),
             Self::Gc => config.wasm_function_references(on).wasm_gc(on),
@@ -82,15 +92,15 @@ impl fmt::Display for Feature {
     }
 }
 
-/// How an outside profiler learns what compiled code is whose.
+/// How an [`Engine`](super::Engine) announces compiled code to an external profiler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Profiling {
-    /// It does not.
+    /// Not at all.
     #[default]
     Off,
-    /// Linux perf's map: `/tmp/perf-PID.map`.
+    /// By a map file for Linux `perf`: `/tmp/perf-PID.map`.
     PerfMap,
-    /// Linux perf's `jit-PID.dump` in the current folder, with lines and code; see `perf inject --jit`.
+    /// By a dump for Linux `perf` with code and line numbers, `jit-PID.dump` in the current directory; see `perf inject --jit`.
     JitDump,
 }

@@ -1,151 +1,187 @@
-//! The settings of a host, and what its plugins provide together.
+//! The settings of a host, and the interfaces that its plugins provide together.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use workload::manifest::Extensions;
 use workload::{Ceilings, HostInterface, InterfaceName};
 
-use super::{Host, Inner};
+use super::trigger::Trigger;
+use super::{DRAIN, Host, Inner};
 use crate::engine::Engine;
 use crate::limits::Limits;
-use crate::plugin::{Plugin, Trigger};
-use crate::wasi::{self, stdio::Stdio};
+use crate::plugin::Plugin;
+use crate::prepare::slots::Plugins;
+use crate::prepare::source::{LocalSources, SourceLoader};
+use crate::wasi::stdio::{self, Stdio};
+use crate::wasi::{self, Wasi};
 
 /// The settings of a [`Host`].
 pub struct HostBuilder {
-    pub(super) engine: Engine,
-    pub(super) plugins: Vec<Arc<dyn Plugin>>,
-    pub(super) triggers: Vec<Arc<dyn Trigger>>,
-    pub(super) stdio: Stdio,
-    pub(super) drain: Duration,
-    pub(super) limits: Limits,
-    pub(super) ceilings: Ceilings,
-    pub(super) dedicated: bool,
-    pub(super) friendly_name: Option<String>,
-    pub(super) labels: BTreeMap<String, String>,
+    engine: Engine,
+    plugins: Vec<Arc<dyn Plugin>>,
+    triggers: Vec<Arc<dyn Trigger>>,
+    stdio: Arc<dyn Stdio>,
+    sources: Arc<dyn SourceLoader>,
+    drain: Duration,
+    limits: Limits,
+    ceilings: Ceilings,
+    dedicated: bool,
+    friendly_name: Option<String>,
+    labels: BTreeMap<String, String>,
 }
 
-/// Why a host could not be made.
+/// Why a host could not be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HostError {
-    /// Two plugins provide the same interface.
-    #[error("the plugins `{first}` and `{second}` both provide `{interface}`")]
-    Twice {
-        /// One plugin.
-        first: &'static str,
-        /// The other.
-        second: &'static str,
-        /// The interface.
-        interface: String,
+    /// Two plugins have one name.
+    #[error("two plugins are named `{name}`")]
+    DuplicatePlugin {
+        /// The name.
+        name: String,
     },
-    /// A plugin's interface has no name of an interface.
-    #[error(
-        "the plugin `{plugin}` provides `{interface}`, which is not of the form `namespace:package/interface@version`"
-    )]
-    Name {
+    /// Two plugins or triggers own one section of the manifest.
+    #[error("two plugins or triggers own the section `{key}` of the manifest")]
+    DuplicateSection {
+        /// The key.
+        key: String,
+    },
+    /// An interface's name is invalid.
+    #[error("plugin `{plugin}` provides `{interface}`, which is not of the form `namespace:package/interface@version`")]
+    InvalidInterface {
         /// The plugin.
-        plugin: &'static str,
-        /// What it says.
-        interface: &'static str,
+        plugin: String,
+        /// The name.
+        interface: String,
     },
 }
 
 impl HostBuilder {
+    /// The default settings: WASI and no other plugins, no triggers, and standard streams that go to the log.
+    pub(super) fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            plugins: Vec::new(),
+            triggers: Vec::new(),
+            stdio: Arc::new(stdio::Log),
+            sources: Arc::new(LocalSources),
+            drain: DRAIN,
+            limits: Limits::default(),
+            ceilings: Ceilings::default(),
+            dedicated: false,
+            friendly_name: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
     /// Adds a plugin.
     #[must_use]
     pub fn plugin(self, plugin: impl Plugin) -> Self {
         self.shared_plugin(Arc::new(plugin))
     }
 
-    /// Adds a plugin that the caller keeps a handle of.
+    /// Adds a plugin that the caller keeps a handle to.
     #[must_use]
     pub fn shared_plugin(mut self, plugin: Arc<dyn Plugin>) -> Self {
         self.plugins.push(plugin);
         self
     }
 
-    /// Adds a trigger. A host calls nothing by itself.
+    /// Adds a trigger. Without one, only the program itself calls components.
     #[must_use]
     pub fn trigger(self, trigger: impl Trigger) -> Self {
         self.shared_trigger(Arc::new(trigger))
     }
 
-    /// Adds a trigger that the caller keeps a handle of.
+    /// Adds a trigger that the caller keeps a handle to.
     #[must_use]
     pub fn shared_trigger(mut self, trigger: Arc<dyn Trigger>) -> Self {
         self.triggers.push(trigger);
         self
     }
 
-    /// Where the components' standard streams go; to the log unless this says otherwise.
+    /// Sets the components' standard streams; [`stdio::Log`] by default.
     #[must_use]
-    pub fn stdio(mut self, stdio: Stdio) -> Self {
-        self.stdio = stdio;
+    pub fn stdio(mut self, stdio: impl Stdio) -> Self {
+        self.stdio = Arc::new(stdio);
         self
     }
 
-    /// How long a stopping workload waits for the calls that are under way; [`DRAIN`](super::DRAIN) unless this says otherwise.
+    /// Sets the loader of components' bytes; [`LocalSources`] by default.
+    #[must_use]
+    pub fn sources(mut self, sources: impl SourceLoader) -> Self {
+        self.sources = Arc::new(sources);
+        self
+    }
+
+    /// Sets how long a stopping workload waits for the calls in progress; [`DRAIN`] by default.
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
-    /// What one instance may use where its manifest does not say; [`Limits::default`] unless this says otherwise.
+    /// Sets the limits of an instance where its manifest declares none; [`Limits::default`] by default.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// What the manifest of a workload may ask for at most; anything unless this says otherwise. A workload that asks for
-    /// more does not start: its [`StartError::Unresolved`](super::StartError::Unresolved) says what is too much.
+    /// Sets the most that a manifest may ask for; no ceilings by default. A workload that asks for more does not start:
+    /// [`StartError::Invalid`](super::StartError::Invalid) lists each excess.
     #[must_use]
     pub fn ceilings(mut self, ceilings: Ceilings) -> Self {
         self.ceilings = ceilings;
         self
     }
 
-    /// Whether this host runs one program and serves nobody else, as `wharf run` does: files are then read and written on
-    /// the thread that the program runs on, and it does not make room for others when it computes. Off by default, because
-    /// a slow disk would keep everybody waiting.
+    /// Whether the host runs a single program, as `wharf run` does: files are then accessed on the thread that the program
+    /// runs on, and the program never moves to the background. Off by default, because a slow disk would delay all other
+    /// calls.
     #[must_use]
     pub fn dedicated(mut self, dedicated: bool) -> Self {
         self.dedicated = dedicated;
         self
     }
 
-    /// A name for people.
+    /// Sets the host's name for people.
     #[must_use]
     pub fn friendly_name(mut self, name: impl Into<String>) -> Self {
         self.friendly_name = Some(name.into());
         self
     }
 
-    /// A label, for whoever chooses among hosts.
+    /// Adds a label, by which a scheduler chooses among hosts.
     #[must_use]
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(key.into(), value.into());
         self
     }
 
-    /// Makes the host.
+    /// Builds the host.
     ///
     /// # Errors
-    /// [`HostError`] when two plugins provide one interface, or one provides what is no interface.
-    pub fn build(self) -> Result<Host, HostError> {
+    /// [`HostError`] when two plugins have one name or own one section of the manifest, or an interface's name is invalid.
+    pub fn build(mut self) -> Result<Host, HostError> {
         let interfaces = interfaces(&self.plugins)?;
+        let extensions = extensions(&self.plugins, &self.triggers)?;
+        let wasi = Wasi { stdio: self.stdio, dedicated: self.dedicated, lookups: self.ceilings.lookups };
+        // First, so that it binds before the plugins that use its grants.
+        self.plugins.insert(0, Arc::new(wasi));
         let id = format!("{:016x}", std::hash::RandomState::new().build_hasher().finish());
         Ok(Host(Arc::new(Inner {
             friendly_name: self.friendly_name.unwrap_or_else(|| format!("wharf-{}", &id[..8])),
             id,
             engine: self.engine,
-            plugins: self.plugins,
+            plugins: Arc::new(Plugins(self.plugins)),
             triggers: self.triggers,
             interfaces,
-            stdio: self.stdio,
+            extensions,
+            sources: self.sources,
             drain: self.drain,
             limits: self.limits.below(&self.ceilings.limits),
             ceilings: self.ceilings,
@@ -153,26 +189,43 @@ impl HostBuilder {
             labels: self.labels,
             started: Instant::now(),
             updating: tokio::sync::Mutex::default(),
-            workloads: Mutex::default(),
+            workloads: super::Workloads::default(),
         })))
     }
 }
 
-/// What the plugins and WASI provide together.
+/// The interfaces of the plugins, and of WASI.
 fn interfaces(plugins: &[Arc<dyn Plugin>]) -> Result<Vec<HostInterface>, HostError> {
     let mut interfaces: Vec<HostInterface> = Vec::new();
-    let mut owners: Vec<&'static str> = Vec::new();
-    for plugin in plugins {
+    for (i, plugin) in plugins.iter().enumerate() {
+        let name = plugin.name();
+        if name == wasi::NAME || plugins[..i].iter().any(|other| other.name() == name) {
+            return Err(HostError::DuplicatePlugin { name: name.to_owned() });
+        }
         for provided in plugin.interfaces() {
-            let bad = || HostError::Name { plugin: plugin.name(), interface: provided.name };
-            let name = InterfaceName::parse(provided.name).ok_or_else(bad)?;
-            if let Some(i) = interfaces.iter().position(|other| other.name.may_serve(&name)) {
-                return Err(HostError::Twice { first: owners[i], second: plugin.name(), interface: name.to_string() });
-            }
-            owners.push(plugin.name());
-            interfaces.push(HostInterface { name, plugin: Some(plugin.name().to_owned()), grant: provided.grant });
+            let invalid = || HostError::InvalidInterface { plugin: name.to_owned(), interface: provided.name.clone() };
+            let interface = InterfaceName::parse(&provided.name).ok_or_else(invalid)?;
+            interfaces.push(HostInterface { name: interface, plugin: Some(name.to_owned()), grant: provided.grant });
         }
     }
     interfaces.extend(wasi::interfaces());
     Ok(interfaces)
+}
+
+/// The sections that plugins and triggers add to the manifest.
+fn extensions(plugins: &[Arc<dyn Plugin>], triggers: &[Arc<dyn Trigger>]) -> Result<Extensions, HostError> {
+    let mut extensions = Extensions::builtin();
+    for kind in triggers.iter().filter_map(|trigger| trigger.kind()) {
+        if extensions.triggers().iter().any(|other| other.key() == kind.key()) {
+            return Err(HostError::DuplicateSection { key: format!("triggers.{}", kind.key()) });
+        }
+        extensions = extensions.with_trigger_kind(kind);
+    }
+    for key in plugins.iter().flat_map(|plugin| plugin.settings()) {
+        if extensions.settings().iter().any(|other| other.key == key.key) {
+            return Err(HostError::DuplicateSection { key: key.key });
+        }
+        extensions = extensions.with_settings(key);
+    }
+    Ok(extensions)
 }

@@ -1,32 +1,23 @@
-//! Services: components that run as long as their workload, started again when they end.
+//! Services: components that run as long as their workload, and are restarted when they end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::task::JoinHandle;
+use wharf_api::ServiceStatus;
 use workload::{Name, Workload};
 
-use super::command::{Exit, run_uncounted};
-use crate::call::CallError;
-use crate::meter::Ended;
-use crate::pool::Entry;
+use crate::run::call::CallError;
+use crate::run::command::{Exit, run_unadmitted};
+use crate::run::entry::Entry;
+use crate::run::termination::Termination;
 
-/// How long it takes until a service that ended is started again: at first, and at most.
-const FIRST: Duration = Duration::from_millis(100);
-const MOST: Duration = Duration::from_secs(30);
-/// A service that ran so long starts over with the first.
+/// The delay before a service is restarted: the first, and the longest. It doubles each time.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const MAX_DELAY: Duration = Duration::from_secs(30);
+/// After a run of this length the delay starts over.
 const STEADY: Duration = Duration::from_mins(1);
-
-/// A service of a workload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ServiceStatus {
-    /// The component.
-    pub component: Name,
-    /// How often it was started again.
-    pub restarts: u64,
-}
 
 /// A service that runs until this is dropped.
 pub(super) struct Service {
@@ -44,19 +35,19 @@ impl Service {
         let (id, counted) = (workload.id(), restarts.clone());
         let task = tokio::spawn(async move {
             let component = entry.name();
-            let mut pause = FIRST;
+            let mut delay = FIRST_DELAY;
             loop {
-                let begun = tokio::time::Instant::now();
-                match run_uncounted(&entry, &declared).await {
-                    Ok(Exit(code)) => tracing::warn!(workload = id, %component, code, "the service ended"),
-                    Err(CallError::Ended { ended: Ended::Stopped, .. }) => return,
-                    Err(error) => tracing::error!(workload = id, %component, %error, "the service failed"),
+                let started = tokio::time::Instant::now();
+                match run_unadmitted(&entry, &declared).await {
+                    Ok(Exit(code)) => tracing::warn!(workload = id, %component, code, "service ended"),
+                    Err(CallError::Terminated { cause: Termination::Stopped, .. }) => return,
+                    Err(error) => tracing::error!(workload = id, %component, %error, "service failed"),
                 }
-                if begun.elapsed() >= STEADY {
-                    pause = FIRST;
+                if started.elapsed() >= STEADY {
+                    delay = FIRST_DELAY;
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(MOST);
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(MAX_DELAY);
                 counted.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -67,10 +58,10 @@ impl Service {
         ServiceStatus { component: self.component.clone(), restarts: self.restarts.load(Ordering::Relaxed) }
     }
 
-    /// Ends it, and waits until it has.
+    /// Ends the service, and waits until it has ended.
     pub(super) async fn stop(&mut self) {
         self.task.abort();
-        // That it was aborted is what was wanted.
+        // The error says that the task was aborted.
         (&mut self.task).await.ok();
     }
 }

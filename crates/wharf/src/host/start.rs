@@ -1,91 +1,76 @@
-//! `Workload` → [`Running`], along the whole line: load, resolve, fuse, compile, link.
+//! `Workload` → [`Running`], along the whole line: load, resolve, fuse, compile, link, grant.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
-use workload::manifest::Volume;
+use tracing::Instrument as _;
+use wharf_api::{ApiError, Diagnostic, ErrorCode};
 use workload::{Name, Problem, Severity, Workload};
 
-use super::{Inner, Plan, Running};
-use crate::compile::CompileError;
-use crate::ctx::{ComponentGrants, Unit};
-use crate::fuse::{FuseError, Fused, fuse};
-use crate::limits::Guard;
-use crate::link::{LinkError, link};
-use crate::load::{LoadError, load};
-use crate::plugin::{Binding, PluginError};
-use crate::policy::Policy;
-use crate::pool::{Calls, Entry, Gate, Kept, Program};
-use crate::wasi::grants::{Grants, VolumeError};
-use crate::wasi::lookup::Lookups;
-use crate::wasi::loopback::Loopback;
+use super::Inner;
+use super::plan::Plan;
+use super::running::Running;
+use super::trigger::TriggerError;
+use crate::engine::compile::CompileError;
+use crate::limits::LimitTracker;
+use crate::prepare::fuse::{FuseError, Fused, fuse};
+use crate::prepare::grant::{GrantError, Grants, grant};
+use crate::prepare::link::{LinkError, link};
+use crate::prepare::load::{LoadError, LoadedCode};
+use crate::prepare::slots::UnitSlots;
+use crate::run::entry::{Code, Entry};
+use crate::run::policy::Policy;
+use crate::run::tracker::CallTracker;
+use crate::store::{ResourceSize, Unit};
 use crate::wasi::p1;
 
 /// Why a workload does not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
-    /// A workload of this id runs already, or is starting or stopping.
-    #[error("a workload `{id}` runs here already; stop it first, or give this one another name")]
-    Running {
+    /// A workload of this id is running, starting or stopping.
+    #[error("workload `{id}` is already running")]
+    AlreadyRunning {
         /// The id.
         id: String,
     },
-    /// There is no workload of this id to replace.
-    #[error("no workload `{id}` runs here that could be replaced; start it instead")]
+    /// No workload of this id is running, so there is none to replace.
+    #[error("no workload `{id}` is running")]
     NotRunning {
         /// The id.
         id: String,
     },
-    /// It cannot be resolved; everything that stands in its way.
-    #[error("the workload cannot run: {}", summary(unloaded, problems))]
-    Unresolved {
+    /// The workload is not valid, or cannot be loaded or resolved: every error, and the warnings.
+    #[error("invalid workload: {}", summary(unloaded, problems))]
+    Invalid {
         /// The components that could not be loaded.
         unloaded: Vec<LoadError>,
         /// The other problems, warnings among them.
         problems: Vec<Problem>,
     },
-    /// A volume cannot be opened.
+    /// A plugin refuses the workload or a component.
     #[error(transparent)]
-    Volume(#[from] VolumeError),
-    /// A folder for an ephemeral volume cannot be made.
-    #[error("the ephemeral volume `{volume}` cannot be made: {error}")]
-    Ephemeral {
-        /// The volume.
-        volume: Name,
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// A plugin refuses a component.
-    #[error("the plugin `{plugin}` refuses `{component}`: {error}")]
-    Plugin {
-        /// The plugin.
-        plugin: &'static str,
-        /// The component.
-        component: Name,
-        /// Why.
-        error: PluginError,
-    },
+    Plugin(#[from] GrantError),
     /// The components cannot be fused.
     #[error(transparent)]
     Fuse(#[from] FuseError),
-    /// The engine cannot compile it.
+    /// The engine cannot compile a component.
     #[error(transparent)]
     Compile(#[from] CompileError),
-    /// An import does not fit what the host provides.
+    /// An import does not match what the host provides.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// A trigger cannot serve it.
-    #[error("the trigger `{trigger}` cannot serve this workload: {detail}")]
+    /// A trigger refuses the workload.
+    #[error("trigger `{trigger}` refuses the workload: {error}")]
     Trigger {
         /// The trigger.
-        trigger: &'static str,
+        trigger: String,
         /// Why.
-        detail: String,
+        #[source]
+        error: TriggerError,
     },
-    /// A thread that worked for it ended early.
-    #[error("starting was interrupted")]
+    /// A thread that worked for the start ended early.
+    #[error("the start was interrupted")]
     Interrupted,
 }
 
@@ -95,163 +80,156 @@ fn summary(unloaded: &[LoadError], problems: &[Problem]) -> String {
     loads.chain(errors).collect::<Vec<_>>().join("; ")
 }
 
-pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Running, StartError> {
-    let inner = host.clone();
-    // Files, hashing, type checks and fusing would all keep an async thread from its other work.
-    let prepared = tokio::task::spawn_blocking(move || prepare(&inner, workload)).await;
-    let prepared = prepared.map_err(|_| StartError::Interrupted)??;
-    let compiler = host.engine.compiler();
-    let compiled = prepared.units.iter().map(|unit| compiler.compile(unit.bytes.clone()));
-    let compiled = futures_util::future::try_join_all(compiled).await?;
-    let calls = Arc::new(Calls::new(host.ceilings.instances));
-    let id: Arc<str> = prepared.workload.id().into();
-    let mut entries = BTreeMap::new();
-    for (fused, compiled) in prepared.units.iter().zip(compiled) {
-        let Some(name) = fused.components.last().cloned() else { continue };
-        let program = match prepared.programs.get(&name) {
-            Some(bytes) => Some(program(host, bytes).await?),
-            None => None,
-        };
-        let component = compiled.get().ok_or(StartError::Interrupted)?;
-        let pre = link(fused, component, host.engine.wasmtime(), &host.plugins)?;
-        let components = fused.components.iter().map(|name| prepared.grants[name].clone()).collect();
-        let declared = &prepared.workload.components[&name];
-        let limits = host.limits.with(&declared.limits);
-        let gate = Gate::new(limits.concurrency);
-        let guard = Arc::new(Guard::new(id.clone(), name.clone(), limits, host.dedicated));
-        let entry = Arc::new(Entry {
-            name: name.clone(),
-            pre,
-            program,
-            unit: Arc::new(Unit { components, plugins: host.plugins.clone(), guard }),
-            policy: Policy::of(&declared.instances),
-            calls: calls.clone(),
-            gate,
-            aside: host.engine.aside().clone(),
-            dumps: host.engine.dumps().cloned(),
-            compiled,
-            kept: Kept::default(),
-        });
-        if entry.program.is_none() {
-            entry.refill();
+impl StartError {
+    /// Its place in the manifest, as a dotted path; `None` when it concerns no single part, or several.
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Self::Plugin(error) => Some(error.place()),
+            Self::Fuse(error) => Some(format!("components.{}", error.entry)),
+            Self::Link(LinkError::Import { component, .. }) => Some(format!("components.{component}")),
+            Self::Trigger { error, .. } => error.place().map(str::to_owned),
+            _ => None,
         }
-        entries.insert(name, entry);
     }
-    let Prepared { workload, warnings, volumes, .. } = prepared;
-    Ok(Running {
-        workload,
-        entries,
-        calls,
-        started: Instant::now(),
-        warnings,
-        services: tokio::sync::Mutex::default(),
-        _volumes: volumes,
-    })
+
+    /// What to do about it, where the error itself does not say.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::AlreadyRunning { .. } => Some("stop it first, update it, or give this one another name".into()),
+            Self::NotRunning { .. } => Some("start it instead".into()),
+            Self::Plugin(error) => error.error.advice().map(str::to_owned),
+            Self::Trigger { error, .. } => error.advice().map(str::to_owned),
+            _ => None,
+        }
+    }
 }
 
-/// A core module that runs as it is, compiled and linked.
-async fn program(host: &Inner, bytes: &Arc<[u8]>) -> Result<Program, StartError> {
-    let compiled = host.engine.compiler().compile_module(bytes.clone()).await?;
-    let module = compiled.get().ok_or(StartError::Interrupted)?;
-    let refused = |error| StartError::Link(LinkError::Refused(format!("{error:#}")));
-    let pre = p1::link(host.engine.wasmtime(), module).map_err(refused)?;
-    Ok(Program { pre, _compiled: compiled })
+impl From<StartError> for ApiError {
+    fn from(error: StartError) -> Self {
+        let code = match &error {
+            StartError::AlreadyRunning { .. } => ErrorCode::AlreadyRunning,
+            StartError::NotRunning { .. } => ErrorCode::NotRunning,
+            StartError::Invalid { unloaded, problems } => {
+                let loads = unloaded
+                    .iter()
+                    .map(|error| Diagnostic::error(error.to_string()).at(error.place()).with_hint(error.hint()));
+                let api = Self::new(ErrorCode::Invalid, "invalid workload").with_diagnostics(loads);
+                return api.with_diagnostics(problems);
+            }
+            StartError::Plugin(_) | StartError::Trigger { .. } => ErrorCode::Refused,
+            _ => ErrorCode::Failed,
+        };
+        let api = Self::of(code, &error);
+        if error.place().is_none() && error.hint().is_none() {
+            return api;
+        }
+        let mut diagnostic = Diagnostic::error(error.to_string());
+        diagnostic.place = error.place();
+        diagnostic.hint = error.hint();
+        api.with_diagnostic(diagnostic)
+    }
 }
 
-/// A component in which there is nothing: what a program is seen as by whoever looks for functions to call.
-const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+/// Starts a workload up to its services and triggers.
+pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Running, StartError> {
+    let prepared = prepare(host, workload).await?;
+    let id = prepared.workload.id();
+    let mut linked = Vec::new();
+    for unit in &prepared.units {
+        linked.push(compile_and_link(host, &prepared, unit).await?);
+    }
+    let Prepared { workload, plan, units } = prepared;
+    let slots: Vec<&UnitSlots> = units.iter().map(|unit| &unit.slots).collect();
+    let (resolution, types) = (&plan.resolution, &plan.loaded.types);
+    let span = tracing::debug_span!("grant", workload = id);
+    let grants = grant(&workload, resolution, types, &host.plugins, &slots).instrument(span).await?;
+    let calls = Arc::new(CallTracker::new(host.ceilings.instances));
+    let mut entries = BTreeMap::new();
+    for (unit, code) in units.into_iter().zip(linked) {
+        let entry = entry(host, &workload, &unit, code, &grants, &calls);
+        entry.refill();
+        entries.insert(unit.entry, entry);
+    }
+    Ok(Running::new(workload, entries, calls, plan.problems, grants))
+}
 
+/// A workload that is resolved and fused.
 struct Prepared {
     workload: Workload,
-    units: Vec<Fused>,
-    /// The entries that are programs, each a unit by itself.
-    programs: BTreeMap<Name, Arc<[u8]>>,
-    grants: BTreeMap<Name, Arc<ComponentGrants>>,
-    warnings: Vec<Problem>,
-    volumes: Vec<tempfile::TempDir>,
+    plan: Plan,
+    units: Vec<PreparedUnit>,
 }
 
-impl Inner {
-    pub(super) fn plan(&self, workload: &Workload) -> Plan {
-        let (loaded, unloaded) = load(workload);
-        let (resolution, mut problems) = workload::resolve(workload, &loaded.types, &self.interfaces);
-        problems.extend(self.ceilings.problems(workload));
-        Plan { loaded, resolution, unloaded, problems }
-    }
+struct PreparedUnit {
+    entry: Name,
+    slots: UnitSlots,
+    code: UnitCode,
 }
 
-fn prepare(host: &Inner, workload: Workload) -> Result<Prepared, StartError> {
-    let plan = host.plan(&workload);
-    if !plan.runs() {
-        return Err(StartError::Unresolved { unloaded: plan.unloaded, problems: plan.problems });
+/// The code of a unit before it is compiled.
+enum UnitCode {
+    Component(Fused),
+    /// A program of WASI 0.1 that no other component is fused with.
+    Program(Arc<[u8]>),
+}
+
+async fn prepare(host: &Arc<Inner>, workload: Workload) -> Result<Prepared, StartError> {
+    let plan = host.plan(&workload).await;
+    if !plan.is_runnable() {
+        return Err(StartError::Invalid { unloaded: plan.unloaded, problems: plan.problems });
     }
-    let units = plan.resolution.units.iter().map(|unit| fuse(unit, &plan.resolution, &plan.loaded.bytes));
-    let mut units = units.collect::<Result<Vec<_>, _>>()?;
-    let mut programs = plan.loaded.programs.clone();
-    programs.retain(|name, _| {
-        let unit = units.iter_mut().find(|unit| unit.components.as_slice() == [name.clone()]);
-        unit.map(|unit| *unit = Fused { bytes: EMPTY.into(), scoped: BTreeMap::new(), ..unit.clone() }).is_some()
+    let inner = host.clone();
+    // Fusing a large unit would block an async thread.
+    let fused = tokio::task::spawn_blocking(move || {
+        let _span = tracing::debug_span!("fuse", workload = workload.id()).entered();
+        let units = plan.resolution.units.iter().map(|unit| {
+            let slots = UnitSlots::assign(unit, &plan.resolution, &inner.plugins);
+            let code = match (unit.components.as_slice(), &plan.loaded.code[&unit.entry]) {
+                ([_], LoadedCode::Program { module, .. }) => UnitCode::Program(module.clone()),
+                _ => UnitCode::Component(fuse(unit, &plan.resolution, &plan.loaded.code)?),
+            };
+            Ok(PreparedUnit { entry: unit.entry.clone(), slots, code })
+        });
+        let units = units.collect::<Result<Vec<_>, FuseError>>()?;
+        Ok(Prepared { workload, plan, units })
     });
-    let (folders, volumes) = folders(&workload)?;
-    let places =
-        Places { folders, loopback: Arc::default(), lookups: Lookups::new(host.ceilings.lookups.unwrap_or(LOOKUPS)) };
-    let mut grants = BTreeMap::new();
-    for name in workload.components.keys() {
-        let grant = grant(host, &workload, name, &plan, &places)?;
-        grants.insert(name.clone(), Arc::new(grant));
+    fused.await.map_err(|_| StartError::Interrupted)?
+}
+
+async fn compile_and_link(host: &Inner, prepared: &Prepared, unit: &PreparedUnit) -> Result<Code, StartError> {
+    let (compiler, id) = (host.engine.compiler(), prepared.workload.id());
+    let compiling = tracing::debug_span!("compile", workload = id, component = %unit.entry);
+    match &unit.code {
+        UnitCode::Component(fused) => {
+            let compiled = compiler.compile(fused.bytes.clone()).instrument(compiling).await?;
+            let component = compiled.get().ok_or(StartError::Interrupted)?;
+            let _span = tracing::debug_span!("link", workload = id, component = %unit.entry).entered();
+            let pre = link(fused, &unit.slots, &prepared.plan.resolution, component, &host.plugins)?;
+            Ok(Code::Component { pre, compiled })
+        }
+        UnitCode::Program(module) => {
+            let compiled = compiler.compile_module(module.clone()).instrument(compiling).await?;
+            let module = compiled.get().ok_or(StartError::Interrupted)?;
+            let rejected = |error| LinkError::Rejected(format!("{error:#}"));
+            let pre = p1::link(host.engine.wasmtime(), module).map_err(rejected)?;
+            Ok(Code::Program { pre, _compiled: compiled })
+        }
     }
-    Ok(Prepared { workload, units, programs, grants, warnings: plan.problems, volumes })
 }
 
-/// What the components of a workload have in common.
-struct Places {
-    folders: BTreeMap<Name, PathBuf>,
-    loopback: Arc<Loopback>,
-    lookups: Lookups,
-}
-
-/// How many names a workload may look up at once, unless the host's ceilings say otherwise.
-const LOOKUPS: u32 = 16;
-
-/// Where each volume is on this host, and the folders that were made for the ephemeral ones.
-fn folders(workload: &Workload) -> Result<(BTreeMap<Name, PathBuf>, Vec<tempfile::TempDir>), StartError> {
-    let (mut folders, mut made) = (BTreeMap::new(), Vec::new());
-    for (name, volume) in &workload.volumes {
-        let path = match volume {
-            Volume::Host { host } => host.clone(),
-            Volume::Ephemeral { .. } => {
-                let folder = tempfile::Builder::new().prefix("wharf-volume-").tempdir();
-                let folder = folder.map_err(|error| StartError::Ephemeral { volume: name.clone(), error })?;
-                let path = folder.path().to_owned();
-                made.push(folder);
-                path
-            }
-        };
-        folders.insert(name.clone(), path);
-    }
-    Ok((folders, made))
-}
-
-fn grant(
+fn entry(
     host: &Inner,
     workload: &Workload,
-    name: &Name,
-    plan: &Plan,
-    places: &Places,
-) -> Result<ComponentGrants, StartError> {
-    let component = &workload.components[name];
-    let folder =
-        |mount: &workload::manifest::Mount| places.folders.get(&mount.volume).map(|path: &PathBuf| -> &Path { path });
-    let wasi = Grants::open(name, component, host.stdio, host.dedicated, &places.loopback, &places.lookups, folder)?;
-    let mut bindings = Vec::new();
-    for plugin in &host.plugins {
-        let uses = |provider: &workload::Provider| matches!(provider, workload::Provider::Plugin { plugin: name, .. } if name == plugin.name());
-        if !plan.resolution.components[name].iter().any(|import| uses(&import.provider)) {
-            continue;
-        }
-        let mut binding = Binding { workload, name, component, bindings: &mut bindings };
-        let refused = |error| StartError::Plugin { plugin: plugin.name(), component: name.clone(), error };
-        plugin.bind(&mut binding).map_err(refused)?;
-    }
-    Ok(ComponentGrants { workload: workload.id().into(), component: name.clone(), wasi, bindings })
+    unit: &PreparedUnit,
+    code: Code,
+    grants: &Grants,
+    calls: &Arc<CallTracker>,
+) -> Arc<Entry> {
+    let declared = &workload.components[&unit.entry];
+    let limits = host.limits.with(&declared.limits);
+    let tracker = Arc::new(LimitTracker::new(workload.id().into(), unit.entry.clone(), limits, host.dedicated));
+    let sizes: Vec<Arc<dyn ResourceSize>> = vec![host.plugins.clone()];
+    let unit_data = Unit { slots: grants.slots(&unit.slots), components: unit.slots.components(), sizes, tracker };
+    let policy = Policy::of(&declared.instances);
+    Entry::new(&host.engine, unit.entry.clone(), code, Arc::new(unit_data), policy, calls.clone())
 }

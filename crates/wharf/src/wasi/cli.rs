@@ -1,4 +1,4 @@
-//! `wasi:cli`: the environment from the component's grants, and the streams that it was given.
+//! [`wasi:cli`](https://github.com/WebAssembly/wasi-cli): the environment and the standard streams of the calling component.
 
 use wasmtime::component::HasData;
 use wasmtime_wasi::cli::{WasiCli, WasiCliCtxView};
@@ -7,44 +7,44 @@ use wasmtime_wasi::p3::bindings::cli::environment as p3;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use super::grants::Grants;
-use crate::ctx::{Scope, View};
+use crate::store::{Scope, View};
 
-/// The streams of the component that calls.
+/// The standard streams of the calling component.
 pub(super) struct Cli;
 
 impl View for Cli {
     type Of = WasiCli;
     fn view(scope: Scope<'_>) -> WasiCliCtxView<'_> {
-        let (grants, guard) = (scope.grants, scope.guard);
+        let (component, tracker) = (scope.component, scope.tracker);
         let wasi: &mut WasiCtx = scope.state.get_or_insert_with(|| {
             let mut builder = WasiCtxBuilder::new();
-            grants.wasi().stdio.open(&mut builder, grants, guard);
+            Grants::of(component).stdio.open(component, tracker, &mut builder);
             builder.build()
         });
         WasiCliCtxView { ctx: wasi.cli(), table: scope.table }
     }
 }
 
-/// The environment of the component that calls. Guests read it in their first instructions, so it is read from the
-/// grants themselves: the engine's own context would be made for it in every instance.
+/// The environment of the calling component. Most guests read it when they start, so it comes directly from the grants:
+/// wasmtime's own implementation would need a context for it in every instance.
 pub(super) struct Environment;
 
 pub(super) struct HasEnvironment;
 
-pub(super) struct EnvironmentOf<'a>(&'a Grants);
+pub(super) struct EnvironmentView<'a>(&'a Grants);
 
 impl HasData for HasEnvironment {
-    type Data<'a> = EnvironmentOf<'a>;
+    type Data<'a> = EnvironmentView<'a>;
 }
 
 impl View for Environment {
     type Of = HasEnvironment;
-    fn view(scope: Scope<'_>) -> EnvironmentOf<'_> {
-        EnvironmentOf(scope.grants.wasi())
+    fn view(scope: Scope<'_>) -> EnvironmentView<'_> {
+        EnvironmentView(Grants::of(scope.component))
     }
 }
 
-impl p2::Host for EnvironmentOf<'_> {
+impl p2::Host for EnvironmentView<'_> {
     fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
         Ok(self.0.env.clone())
     }
@@ -56,7 +56,7 @@ impl p2::Host for EnvironmentOf<'_> {
     }
 }
 
-impl p3::Host for EnvironmentOf<'_> {
+impl p3::Host for EnvironmentView<'_> {
     fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
         Ok(self.0.env.clone())
     }

@@ -1,6 +1,5 @@
-//! What one component was granted of WASI, made once when its workload starts and shared by all its instances.
+//! The WASI grants of a component, opened when its workload starts and shared by all its instances.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
@@ -8,88 +7,79 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use workload::Name;
 use workload::manifest::{Access, Component, Mount, Protocol};
 
-use super::lookup::{Lookups, Resolver};
-use super::loopback::Loopback;
-use super::network::Network;
+use super::sockets::lookup::Resolver;
+use super::sockets::loopback::Loopback;
+use super::sockets::network::Network;
 use super::stdio::Stdio;
-use super::timezone;
-use crate::ctx::{Scope, View};
+use super::volumes::Shared;
+use super::{Wasi, timezone};
+use crate::plugin::PluginError;
+use crate::store::{ComponentContext, Scope, View};
 
-/// What one component was granted of WASI.
+/// The WASI grants of a component: what its section of the manifest allows. Everything else is denied.
+///
+/// A plugin asks for them to apply a component's `hosts` to its own connections:
+///
+/// ```
+/// use wharf::ComponentContext;
+/// use wharf::wasi::Grants;
+/// use wharf::workload::manifest::Protocol;
+///
+/// fn may_connect(component: &ComponentContext, host: &str) -> bool {
+///     Grants::of(component).allows(Protocol::Tcp, host, 443)
+/// }
+/// ```
 pub struct Grants {
     pub(super) env: Vec<(String, String)>,
     pub(super) args: Vec<String>,
-    pub(super) stdio: Stdio,
+    pub(super) stdio: Arc<dyn Stdio>,
     pub(super) network: Arc<Network>,
     pub(super) filesystem: WasiFilesystemCtx,
-    /// What operations on handles are given: no volumes, which were opened by then.
+    /// The filesystem context for operations on handles. It has no volumes, because they are opened through `filesystem`.
     pub(crate) handles: WasiFilesystemCtx,
     pub(super) zone: jiff::tz::TimeZone,
 }
 
-/// Why a volume could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("the volume `{volume}` of `{component}` cannot be opened at {path}: {error}")]
-pub struct VolumeError {
-    /// The component.
-    pub component: Name,
-    /// The volume.
-    pub volume: Name,
-    /// The folder on the host.
-    pub path: String,
-    /// What the system says.
-    pub error: String,
-}
-
 impl Grants {
-    /// Opens what a component was granted. `folder` says where a volume is on this host.
-    pub(crate) fn open<'p>(
-        name: &Name,
-        component: &Component,
-        stdio: Stdio,
-        dedicated: bool,
-        loopback: &Arc<Loopback>,
-        lookups: &Lookups,
-        folder: impl Fn(&Mount) -> Option<&'p Path>,
-    ) -> Result<Self, VolumeError> {
+    /// Returns the grants of a component.
+    ///
+    /// # Panics
+    /// When the context does not come from a [`Host`](crate::Host), which binds WASI to every component.
+    pub fn of(component: &ComponentContext) -> &Self {
+        #[allow(clippy::expect_used, reason = "a host binds WASI to every component")]
+        component.binding().expect("a host binds WASI to every component")
+    }
+
+    /// Opens the volumes and the network of a component.
+    pub(super) fn open(name: &Name, component: &Component, wasi: &Wasi, shared: &Shared) -> Result<Self, PluginError> {
         let program = component.program.clone().unwrap_or_else(|| name.to_string());
-        let network = Arc::new(Network::new(component.hosts.clone(), loopback.clone(), lookups.clone()));
-        // Before the volumes, each of which takes it over.
-        let handles = WasiCtxBuilder::new().allow_blocking_current_thread(dedicated).build().filesystem().clone();
+        let network = Network::new(component.hosts.clone(), shared.loopback.clone(), shared.lookups.clone());
+        // From a separate builder: clones of a filesystem context share its volumes.
+        let handles = WasiCtxBuilder::new().allow_blocking_current_thread(wasi.dedicated).build().filesystem().clone();
         let mut builder = WasiCtxBuilder::new();
-        builder.allow_blocking_current_thread(dedicated);
-        for mount in &component.volumes {
-            let refuse = |path: &Path, error: String| VolumeError {
-                component: name.clone(),
-                volume: mount.volume.clone(),
-                path: path.display().to_string(),
-                error,
-            };
-            let path = folder(mount).ok_or_else(|| refuse(Path::new("?"), "there is no such volume".into()))?;
-            let perms = match mount.access {
-                Access::Read => FsPerms::ReadOnly,
-                Access::ReadWrite => FsPerms::ReadWrite,
-            };
-            builder.preopened_dir(path, &mount.guest, perms).map_err(|e| refuse(path, format!("{e:#}")))?;
+        builder.allow_blocking_current_thread(wasi.dedicated);
+        for (i, mount) in component.volumes.iter().enumerate() {
+            open_volume(&mut builder, mount, shared).map_err(|error| error.at(format!("volumes.{i}.volume")))?;
         }
-        let mut wasi = builder.build();
+        let mut context = builder.build();
         Ok(Self {
             env: component.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             args: std::iter::once(program).chain(component.args.iter().cloned()).collect(),
-            stdio,
-            network,
-            filesystem: wasi.filesystem().clone(),
+            stdio: wasi.stdio.clone(),
+            network: Arc::new(network),
+            filesystem: context.filesystem().clone(),
             handles,
             zone: timezone::granted(&component.timezone),
         })
     }
 
-    /// Whether the component may speak `protocol` to this host, a name or an address in text, at this port.
+    /// Returns whether the component's `hosts` allow `protocol` to a port of a host. `host` is a name or the text of an
+    /// address.
     pub fn allows(&self, protocol: Protocol, host: &str, port: u16) -> bool {
         self.network.rules().iter().any(|rule| rule.allows_name(protocol, host, port))
     }
 
-    /// Looks up hosts for connections that the component may make.
+    /// Returns a resolver for the connections that the component's `hosts` allow.
     pub fn resolver(&self) -> Resolver {
         Resolver::of(self.network.clone())
     }
@@ -98,20 +88,35 @@ impl Grants {
         &self.network
     }
 
-    /// The loopback of the component's workload.
+    /// Returns the loopback of the component's workload.
     pub(crate) fn loopback(&self) -> &Arc<Loopback> {
         self.network.loopback()
     }
 }
 
-/// The volumes of the component that calls.
+/// Opens a volume, at the path where the guest sees it.
+fn open_volume(builder: &mut WasiCtxBuilder, mount: &Mount, shared: &Shared) -> Result<(), PluginError> {
+    let volume = &mount.volume;
+    let path = shared.folder(volume).ok_or_else(|| PluginError::new(format!("unknown volume `{volume}`")))?;
+    let perms = match mount.access {
+        Access::Read => FsPerms::ReadOnly,
+        Access::ReadWrite => FsPerms::ReadWrite,
+    };
+    builder.preopened_dir(path, &mount.guest, perms).map_err(|error| {
+        let message = format!("cannot open the volume `{volume}` at `{}`: {error:#}", path.display());
+        PluginError::new(message).hint("create the directory, or correct the volume's `host`").caused_by(error)
+    })?;
+    Ok(())
+}
+
+/// The volumes of the calling component.
 pub(super) struct Volumes;
 
 impl View for Volumes {
     type Of = WasiFilesystem;
     fn view(scope: Scope<'_>) -> WasiFilesystemCtxView<'_> {
-        let grants = scope.grants;
-        let ctx = scope.state.get_or_insert_with(|| grants.wasi().filesystem.clone());
+        let component = scope.component;
+        let ctx = scope.state.get_or_insert_with(|| Grants::of(component).filesystem.clone());
         WasiFilesystemCtxView { ctx, table: scope.table }
     }
 }

@@ -1,7 +1,14 @@
-//! What sockets of WASI 0.2 and 0.3 share: which of their addresses are the workload's own loopback.
+//! [`wasi:sockets`](https://github.com/WebAssembly/wasi-sockets) 0.2 and 0.3 with the workload's virtual [loopback].
 //!
-//! It takes the addresses that guests name and gives those that the engine's own sockets are to use. It makes no system
-//! call; `sockets_p2` and `sockets_p3` hand everything to the engine.
+//! Takes the addresses that guests request; returns those that wasmtime's sockets use. Makes no system call: [`p2`] and [`p3`]
+//! implement the bindings and leave the work to wasmtime.
+
+mod connections;
+pub(crate) mod loopback;
+pub(crate) mod lookup;
+pub(crate) mod network;
+mod p2;
+mod p3;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -9,63 +16,81 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 
 use wasmtime::component::HasData;
-use wasmtime_wasi::p2;
 use wasmtime_wasi::sockets::{SocketAddrUse, TcpSocket, WasiSocketsCtx, WasiSocketsCtxView};
 use workload::manifest::Protocol;
 
-use super::connections::{Connections, Open};
-use super::loopback::{Bound, Loopback, Peer, Refusal, localhost};
-use super::network::Network;
-use crate::ctx::{Scope, View};
-use crate::limits::{Guard, Limit};
+use super::grants::Grants;
+use crate::limits::{Limit, LimitTracker};
+use crate::store::{Scope, View};
+use connections::{Connections, OpenGuard};
+use loopback::{Announcement, Loopback, LoopbackError, PortBinding, localhost};
+use network::Network;
 
-/// The sockets of one instance, by their handles: the engine's own sockets have no room for what is kept of them here.
-/// Dropped with the store, so that an instance that ends gives its ports back.
+/// The sockets of an instance of a unit.
 #[derive(Default)]
-pub(crate) struct Held {
+pub(super) struct UnitSockets {
+    /// wasmtime's context, for operations on handles.
+    pub(super) ctx: WasiSocketsCtx,
+    pub(super) held: OpenSockets,
+}
+
+/// What the host knows of the open sockets of an instance beyond wasmtime's own state, by handle. It is dropped with the store, so
+/// that an instance that ends frees its virtual ports.
+#[derive(Default)]
+pub(crate) struct OpenSockets {
     sockets: HashMap<u32, Socket>,
     streams: Streams,
     connections: Option<Arc<Connections>>,
-    /// As many calls wait for a datagram as there are clones of it, but for this one.
+    /// Cloned by each call that waits for a datagram.
     receiving: Arc<()>,
 }
 
-/// Accepted connections that have streams of WASI 0.3, which keep them open once their handles are dropped.
+/// The accepted connections with streams of WASI 0.3. A stream keeps its connection open after the handle is dropped.
 #[derive(Default)]
 struct Streams {
-    of: HashMap<u32, Arc<Open>>,
-    orphans: Vec<Weak<Open>>,
+    /// The guards of the connections, by handle.
+    guards: HashMap<u32, Arc<OpenGuard>>,
+    /// The guards of connections whose handles are dropped.
+    orphans: Vec<Weak<OpenGuard>>,
 }
 
-impl Held {
-    fn connections(&mut self, guard: &Arc<Guard>) -> &Arc<Connections> {
-        self.connections.get_or_insert_with(|| Connections::new(guard))
+impl OpenSockets {
+    fn connections(&mut self, tracker: &Arc<LimitTracker>) -> &Arc<Connections> {
+        self.connections.get_or_insert_with(|| Connections::new(tracker))
     }
 }
 
-/// A socket, or a stream of one.
+/// A socket, or a datagram stream of one.
 struct Socket {
-    /// That of the component that opened it: a handle that was passed on keeps its grants.
+    /// The network of the component that opened the socket. It stays the same when a sibling receives the handle.
     network: Arc<Network>,
     v6: bool,
     is_tcp: bool,
-    /// What counts it, if the component made it: a stream of datagrams belongs to its socket.
-    open: Option<Arc<Open>>,
-    bound: Option<Bound>,
-    peer: Option<Peer>,
-    /// Whether the system knows whom a stream of datagrams is connected to; the engine refuses all others.
+    /// Counts the socket. A datagram stream has none, because its socket is counted.
+    guard: Option<Arc<OpenGuard>>,
+    binding: Option<PortBinding>,
+    announcement: Option<Announcement>,
+    /// Whether the system has connected a datagram stream, in which case wasmtime rejects other destinations.
     connected: bool,
-    /// The addresses on the loopback, as the guest sees them.
+    /// The local address on the loopback, as the guest sees it.
     local: Option<SocketAddr>,
+    /// The remote address on the loopback, as the guest sees it.
     remote: Option<SocketAddr>,
 }
 
-/// Where a guest's address leads.
+impl Socket {
+    fn new(network: Arc<Network>, v6: bool, is_tcp: bool, guard: Option<Arc<OpenGuard>>) -> Self {
+        let (binding, announcement, local, remote) = (None, None, None, None);
+        Self { network, v6, is_tcp, guard, binding, announcement, connected: false, local, remote }
+    }
+}
+
+/// The network to which an address of a guest belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// To the address itself; the engine asks `hosts` whether it may.
+    /// The machine's network. wasmtime has the address checked against `hosts`.
     Real,
-    /// To the loopback of the workload.
+    /// The loopback of the workload.
     Loopback,
 }
 
@@ -73,61 +98,58 @@ pub(super) enum Route {
 pub(crate) struct HasSockets;
 
 impl HasData for HasSockets {
-    type Data<'a> = SocketsOf<'a>;
+    type Data<'a> = SocketsView<'a>;
 }
 
-/// The engine's sockets, with the workload's loopback in front of them.
-pub(crate) struct SocketsOf<'a> {
+/// wasmtime's sockets behind the loopback of the workload.
+pub(crate) struct SocketsView<'a> {
     pub(super) inner: WasiSocketsCtxView<'a>,
     pub(super) loopback: &'a Arc<Loopback>,
-    held: &'a mut Held,
-    /// Of the component that calls; none where handles alone are worked on.
+    held: &'a mut OpenSockets,
+    /// The network of the calling component, which may open sockets; `None` in a view for operations on handles.
     opener: Option<&'a Arc<Network>>,
-    guard: &'a Arc<Guard>,
+    tracker: &'a Arc<LimitTracker>,
 }
 
-/// The sockets of the component that calls.
+/// The sockets of the calling component.
 pub(super) struct Sockets;
 
 impl View for Sockets {
     type Of = HasSockets;
-    fn view(scope: Scope<'_>) -> SocketsOf<'_> {
-        let wasi = scope.grants.wasi();
-        let connections = scope.held.connections(scope.guard);
-        let ctx = scope.state.get_or_insert_with(|| wasi.network.sockets(connections, None));
-        let inner = WasiSocketsCtxView { ctx, table: scope.table };
-        SocketsOf {
-            inner,
-            loopback: wasi.loopback(),
-            held: scope.held,
-            opener: Some(&wasi.network),
-            guard: scope.guard,
-        }
+    fn view(scope: Scope<'_>) -> SocketsView<'_> {
+        let Scope { unit, table, state, component, tracker, .. } = scope;
+        let wasi = Grants::of(component);
+        let held = &mut unit.get_or_insert_with(UnitSockets::default).held;
+        let connections = held.connections(tracker);
+        let ctx = state.get_or_insert_with(|| wasi.network.sockets(connections, None));
+        let inner = WasiSocketsCtxView { ctx, table };
+        SocketsView { inner, loopback: wasi.loopback(), held, opener: Some(&wasi.network), tracker }
     }
 }
 
-pub(super) fn unspecified(v6: bool) -> SocketAddr {
+/// The address that binds a socket to any interface and any port.
+fn unspecified(v6: bool) -> SocketAddr {
     let ip: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     SocketAddr::new(ip, 0)
 }
 
-impl<'a> SocketsOf<'a> {
-    /// For operations on sockets that some component opened by its own grant.
+impl<'a> SocketsView<'a> {
+    /// Creates a view for operations on handles, which a component of the unit opened through its grant.
     pub(crate) fn of_handles(
         inner: WasiSocketsCtxView<'a>,
         loopback: &'a Arc<Loopback>,
-        held: &'a mut Held,
-        guard: &'a Arc<Guard>,
+        held: &'a mut OpenSockets,
+        tracker: &'a Arc<LimitTracker>,
     ) -> Self {
-        Self { inner, loopback, held, opener: None, guard }
+        Self { inner, loopback, held, opener: None, tracker }
     }
 
     fn connections(&mut self) -> &Arc<Connections> {
-        self.held.connections(self.guard)
+        self.held.connections(self.tracker)
     }
 
-    /// Whether the component may open one more socket.
-    pub(super) fn may_open(&mut self) -> bool {
+    /// Whether the instance may open another socket. Otherwise it records a refusal.
+    fn has_room_for_socket(&mut self) -> bool {
         let full = self.is_full();
         if full {
             self.connections().refuse();
@@ -135,243 +157,248 @@ impl<'a> SocketsOf<'a> {
         !full
     }
 
-    /// Whether there are as many sockets as there may be. Those that were accepted are counted again: one may have failed, or
-    /// gone with its listener.
+    /// Whether the instance has reached its limit of sockets. Recounts the accepted connections, because one that failed, or was
+    /// closed with its listener, is not released.
     fn is_full(&mut self) -> bool {
         let Self { inner, held, .. } = self;
-        let (made, orphans) = (&held.sockets, &mut held.streams.orphans);
-        let is_socket = |entry: &(dyn Any + Send)| entry.is::<p2::TcpSocket>() || entry.is::<TcpSocket>();
+        let (known, orphans) = (&held.sockets, &mut held.streams.orphans);
+        let is_socket =
+            |entry: &(dyn Any + Send)| entry.is::<wasmtime_wasi::p2::TcpSocket>() || entry.is::<TcpSocket>();
         let sockets = inner.table.iter_mut().filter(|entry| is_socket(&**entry)).count();
-        let made = made.values().filter(|socket| socket.open.is_some() && socket.is_tcp).count();
+        let created = known.values().filter(|socket| socket.guard.is_some() && socket.is_tcp).count();
         orphans.retain(|stream| stream.strong_count() > 0);
-        let accepted = sockets.saturating_sub(made) + orphans.len();
-        self.connections().found(accepted);
+        let accepted = sockets.saturating_sub(created) + orphans.len();
+        self.connections().set_accepted(accepted);
         self.connections().is_full()
     }
 
-    /// Whether one more call may wait for a datagram, which it does until what this returns is dropped.
-    pub(super) fn may_receive(&mut self) -> Option<Arc<()>> {
+    /// Admits another call that waits for a datagram, until the returned guard is dropped. Returns `None` when the buffers of the
+    /// waiting calls would exceed the memory limit.
+    fn start_receive(&mut self) -> Option<Arc<()>> {
         let waiting = Arc::strong_count(&self.held.receiving) as u64 - 1;
-        if waiting < self.guard.limits().by_memory(u32::MAX) {
+        if waiting < self.tracker.limits().capped_by_memory(u32::MAX) {
             return Some(self.held.receiving.clone());
         }
-        self.guard.refuse(Limit::Memory);
+        self.tracker.refuse(Limit::Memory);
         None
     }
 
-    /// What the engine is to make a socket with, and what counts it until the last of it is closed: the socket, its listener,
-    /// its streams.
-    pub(super) fn opening(&mut self) -> (WasiSocketsCtx, Option<Arc<Open>>) {
+    /// Returns the context with which wasmtime creates a socket, and the guard that counts the socket until it, its listener and
+    /// its streams are closed.
+    fn socket_context(&mut self) -> (WasiSocketsCtx, Option<Arc<OpenGuard>>) {
         let Some(opener) = self.opener else { return (self.inner.ctx.clone(), None) };
         let connections = self.connections().clone();
-        let open = connections.make();
-        (opener.sockets(&connections, Some(open.clone())), Some(open))
+        let guard = connections.count_created();
+        (opener.sockets(&connections, Some(guard.clone())), Some(guard))
     }
 
-    /// What a stream of a socket keeps as long as it is open.
-    pub(super) fn stream_of(&mut self, rep: u32) -> Arc<Open> {
-        if let Some(open) = self.held.sockets.get(&rep).and_then(|socket| socket.open.clone()) {
-            return open;
+    /// Returns the guard that a stream of a socket holds while it is open.
+    fn stream_guard(&mut self, rep: u32) -> Arc<OpenGuard> {
+        if let Some(guard) = self.held.sockets.get(&rep).and_then(|socket| socket.guard.clone()) {
+            return guard;
         }
         let connections = self.connections().clone();
-        self.held.streams.of.entry(rep).or_insert_with(|| connections.keep_accepted()).clone()
+        self.held.streams.guards.entry(rep).or_insert_with(|| connections.guard_accepted()).clone()
     }
 
-    /// Remembers who opened a socket.
-    pub(super) fn opened(&mut self, rep: u32, v6: bool, is_tcp: bool, open: Option<Arc<Open>>) {
+    /// Records a new socket with the network of the component that opened it.
+    fn record_socket(&mut self, rep: u32, v6: bool, is_tcp: bool, guard: Option<Arc<OpenGuard>>) {
         let Some(network) = self.opener.cloned() else { return };
-        let socket =
-            Socket { network, v6, is_tcp, open, bound: None, peer: None, connected: false, local: None, remote: None };
-        self.held.sockets.insert(rep, socket);
+        self.held.sockets.insert(rep, Socket::new(network, v6, is_tcp, guard));
     }
 
-    /// Remembers a stream of a socket, and whether it is connected really.
-    pub(super) fn opened_stream(&mut self, rep: u32, of: u32, connected: bool) {
-        let Some(Socket { network, v6, remote, .. }) = self.held.sockets.get(&of) else { return };
+    /// Records a datagram stream of a socket. `connected` says whether the system has connected it.
+    fn record_datagram_stream(&mut self, rep: u32, socket: u32, connected: bool) {
+        let Some(Socket { network, v6, remote, .. }) = self.held.sockets.get(&socket) else { return };
         let (network, v6, remote) = (network.clone(), *v6, *remote);
-        let socket =
-            Socket { network, v6, is_tcp: false, open: None, bound: None, peer: None, connected, local: None, remote };
-        self.held.sockets.insert(rep, socket);
+        self.held.sockets.insert(rep, Socket { connected, remote, ..Socket::new(network, v6, false, None) });
     }
 
-    /// Forgets a socket, before the engine closes it: its real port may be another's right after.
-    pub(super) fn closed(&mut self, rep: u32) {
+    /// Forgets a socket before wasmtime closes it, because the system may assign its real port again at once.
+    fn forget_socket(&mut self, rep: u32) {
         self.is_full();
-        if self.held.sockets.remove(&rep).is_some_and(|socket| socket.open.is_some()) {
+        if self.held.sockets.remove(&rep).is_some_and(|socket| socket.guard.is_some()) {
             return;
         }
-        match self.held.streams.of.remove(&rep) {
-            Some(stream) => self.held.streams.orphans.push(Arc::downgrade(&stream)),
-            None => self.connections().one_accepted_less(),
+        match self.held.streams.guards.remove(&rep) {
+            Some(guard) => self.held.streams.orphans.push(Arc::downgrade(&guard)),
+            None => self.connections().release_accepted(),
         }
     }
 
-    /// Forgets a socket's stream of datagrams.
-    pub(super) fn forget(&mut self, rep: u32) {
+    /// Forgets a datagram stream of a socket.
+    fn forget_datagram_stream(&mut self, rep: u32) {
         self.held.sockets.remove(&rep);
     }
 
-    pub(super) fn is_v6(&self, rep: u32) -> bool {
+    fn is_v6(&self, rep: u32) -> bool {
         self.held.sockets.get(&rep).is_some_and(|socket| socket.v6)
     }
 
-    /// What to bind to really when a guest binds to `named`, and the virtual port that was taken for it.
-    pub(super) fn binding(
+    /// Returns the real address to bind to when a guest requests `requested`, and the virtual port that is reserved for it. An
+    /// address outside of the loopback stays as it is.
+    fn plan_bind(
         &self,
         rep: u32,
         protocol: Protocol,
-        named: SocketAddr,
-    ) -> Result<(SocketAddr, Option<Bound>), Refusal> {
-        // What was accepted is bound; the engine refuses it, as it does an address of the other family.
-        let Some(socket) = self.held.sockets.get(&rep) else { return Ok((named, None)) };
-        let ip = named.ip();
-        if named.is_ipv6() != socket.v6 || !(ip.is_loopback() || ip.is_unspecified()) {
-            return Ok((named, None));
+        requested: SocketAddr,
+    ) -> Result<(SocketAddr, Option<PortBinding>), LoopbackError> {
+        // An accepted connection is bound already. wasmtime rejects that, and an address of the other family.
+        let Some(socket) = self.held.sockets.get(&rep) else { return Ok((requested, None)) };
+        let ip = requested.ip();
+        if requested.is_ipv6() != socket.v6 || !(ip.is_loopback() || ip.is_unspecified()) {
+            return Ok((requested, None));
         }
         let local = SocketAddr::new(localhost(socket.v6), 0);
-        if socket.bound.is_some() {
-            // A second time, which the engine refuses as it should; the port is not asked for.
+        if socket.binding.is_some() {
+            // wasmtime rejects a second bind, so no port is reserved.
             return Ok((local, None));
         }
-        let any = socket.network.is_any();
-        if any && !ip.is_unspecified() && ip != local.ip() {
-            return Ok((named, None));
+        let unrestricted = socket.network.allows_everything();
+        if unrestricted && !ip.is_unspecified() && ip != local.ip() {
+            return Ok((requested, None));
         }
-        // A real port is one of the loopback too: siblings that may use only that one reach it.
-        let bound = self.loopback.reserve(protocol, socket.v6, named.port())?;
-        let real = if any {
-            named
-        } else if protocol == Protocol::Udp && ip.is_unspecified() && socket.network.speaks(protocol) {
-            // One socket may send to both, so it has to be bound to both; what comes in is checked by its sender.
+        // A real port is on the loopback as well, so that siblings without access to the network reach it.
+        let binding = self.loopback.reserve(protocol, socket.v6, requested.port())?;
+        let real = if unrestricted {
+            requested
+        } else if protocol == Protocol::Udp && ip.is_unspecified() && socket.network.has_rule_for(protocol) {
+            // The socket may send to the loopback and to the network, so it is bound to all interfaces. The check of addresses
+            // filters incoming datagrams by their sender.
             unspecified(socket.v6)
         } else {
             local
         };
-        Ok((real, Some(bound)))
+        Ok((real, Some(binding)))
     }
 
-    /// A bind was done.
-    pub(super) fn bound(
+    /// Records that a socket is bound.
+    fn record_bind(
         &mut self,
         rep: u32,
-        named: SocketAddr,
+        requested: SocketAddr,
         real: SocketAddr,
-        mut bound: Bound,
-    ) -> Result<(), Refusal> {
-        let port = bound.settle(real.port())?;
+        mut binding: PortBinding,
+    ) -> Result<(), LoopbackError> {
+        let port = binding.set_real(real.port())?;
         if let Some(socket) = self.held.sockets.get_mut(&rep) {
-            socket.local = Some(SocketAddr::new(named.ip(), port));
-            socket.bound = Some(bound);
+            socket.local = Some(SocketAddr::new(requested.ip(), port));
+            socket.binding = Some(binding);
         }
         Ok(())
     }
 
-    /// A bound socket listens.
-    pub(super) fn listening(&self, rep: u32) {
-        if let Some(bound) = self.held.sockets.get(&rep).and_then(|socket| socket.bound.as_ref()) {
-            bound.listening();
+    /// Records that a bound socket listens.
+    fn record_listen(&self, rep: u32) {
+        if let Some(binding) = self.held.sockets.get(&rep).and_then(|socket| socket.binding.as_ref()) {
+            binding.set_listening();
         }
     }
 
-    /// Where an address leads that a guest connects or sends to.
-    pub(super) fn route(&self, rep: u32, protocol: Protocol, named: SocketAddr) -> Route {
+    /// Decides whether an address to which a guest connects or sends belongs to the loopback.
+    fn route(&self, rep: u32, protocol: Protocol, requested: SocketAddr) -> Route {
         let Some(socket) = self.held.sockets.get(&rep) else { return Route::Real };
-        // The engine refuses the other family and port 0 as invalid, whatever they would lead to.
-        if !named.ip().is_loopback() || named.port() == 0 || named.is_ipv6() != socket.v6 {
+        // wasmtime rejects the other family and port 0 as invalid.
+        if !requested.ip().is_loopback() || requested.port() == 0 || requested.is_ipv6() != socket.v6 {
             return Route::Real;
         }
         let how = if protocol == Protocol::Udp { SocketAddrUse::UdpSend } else { SocketAddrUse::TcpConnect };
-        // Siblings go before the world, here as everywhere.
-        if self.real(protocol, named).is_err() {
-            if socket.network.rules_allow(named, how) {
+        // Siblings have precedence over the machine's own loopback, as they have in resolution.
+        if self.real_address(protocol, requested).is_err() {
+            if socket.network.rules_allow(requested, how) {
                 return Route::Real;
             }
-            tracing::debug!(address = %named, "no sibling listens there, and no entry of `hosts` allows the machine's own");
+            tracing::debug!(
+                address = %requested,
+                "address refused: no sibling listens on it, and no entry of `hosts` allows the machine's loopback"
+            );
         }
         Route::Loopback
     }
 
-    /// The real address for one of the loopback.
-    pub(super) fn real(&self, protocol: Protocol, named: SocketAddr) -> Result<SocketAddr, Refusal> {
-        let port = self.loopback.find(protocol, named.is_ipv6(), named.port())?;
-        Ok(SocketAddr::new(localhost(named.is_ipv6()), port))
+    /// Returns the real address for a virtual one.
+    fn real_address(&self, protocol: Protocol, requested: SocketAddr) -> Result<SocketAddr, LoopbackError> {
+        let port = self.loopback.real_port(protocol, requested.is_ipv6(), requested.port())?;
+        Ok(SocketAddr::new(localhost(requested.is_ipv6()), port))
     }
 
-    /// Announces the connection of a socket that is bound to `local` really.
-    pub(super) fn announce(&self, local: SocketAddr, to: SocketAddr) -> Result<Peer, Refusal> {
+    /// Announces a connection from a socket whose real address is `local`.
+    fn announce(&self, local: SocketAddr, to: SocketAddr) -> Result<Announcement, LoopbackError> {
         let ip = if local.ip().is_unspecified() { localhost(local.is_ipv6()) } else { local.ip() };
         self.loopback.announce(SocketAddr::new(ip, local.port()), to)
     }
 
-    /// Whether a connection of this socket was announced already.
-    pub(super) fn is_announced(&self, rep: u32) -> bool {
-        self.held.sockets.get(&rep).is_some_and(|socket| socket.peer.is_some())
+    /// Whether the connection of a socket is announced.
+    fn is_announced(&self, rep: u32) -> bool {
+        self.held.sockets.get(&rep).is_some_and(|socket| socket.announcement.is_some())
     }
 
-    /// A socket connects to `named` on the loopback.
-    pub(super) fn connecting(&mut self, rep: u32, named: SocketAddr, peer: Peer) {
+    /// Records that a socket connects to `requested` on the loopback.
+    fn record_connecting(&mut self, rep: u32, requested: SocketAddr, announcement: Announcement) {
         if let Some(socket) = self.held.sockets.get_mut(&rep) {
-            socket.peer = Some(peer);
-            socket.remote = Some(named);
-            // A connection has an address, whatever its socket was bound to.
+            socket.announcement = Some(announcement);
+            socket.remote = Some(requested);
+            // A connection has a specific local address, even if the socket was bound to all interfaces.
             socket.local = socket.local.map(|local| SocketAddr::new(localhost(local.is_ipv6()), local.port()));
         }
     }
 
-    /// A socket has connected.
-    pub(super) fn connected(&mut self, rep: u32) {
-        if let Some(peer) = self.held.sockets.get_mut(&rep).and_then(|socket| socket.peer.as_mut()) {
-            peer.connected();
+    /// Records that a socket is connected.
+    fn record_connected(&mut self, rep: u32) {
+        let socket = self.held.sockets.get_mut(&rep);
+        if let Some(announcement) = socket.and_then(|socket| socket.announcement.as_mut()) {
+            announcement.set_connected();
         }
     }
 
-    /// Connects a UDP socket to an address of the loopback, in name only: which real port that is may change, and the
-    /// system would take the socket's own port away when the real connection is undone.
-    pub(super) fn set_peer(&mut self, rep: u32, named: Option<SocketAddr>) -> Option<SocketAddr> {
+    /// Connects a UDP socket to an address of the loopback, or disconnects it. Returns the previous address. The system does not
+    /// know of the connection: the real port of the peer may change, and the system would release the socket's own port on a
+    /// disconnect.
+    fn set_peer(&mut self, rep: u32, requested: Option<SocketAddr>) -> Option<SocketAddr> {
         let socket = self.held.sockets.get_mut(&rep)?;
-        std::mem::replace(&mut socket.remote, named)
+        std::mem::replace(&mut socket.remote, requested)
     }
 
-    /// The address on the loopback that a socket is connected to.
-    pub(super) fn peer(&self, rep: u32) -> Option<SocketAddr> {
+    /// Returns the virtual address that a socket is connected to.
+    fn peer(&self, rep: u32) -> Option<SocketAddr> {
         self.held.sockets.get(&rep)?.remote
     }
 
-    /// The real address for a datagram.
-    pub(super) fn target(&self, rep: u32, named: Option<SocketAddr>) -> Result<Option<SocketAddr>, Refusal> {
+    /// Returns the real destination of a datagram.
+    fn datagram_target(&self, rep: u32, requested: Option<SocketAddr>) -> Result<Option<SocketAddr>, LoopbackError> {
         if self.held.sockets.get(&rep).is_some_and(|socket| socket.connected) {
-            return Ok(named);
+            return Ok(requested);
         }
-        let named = match (self.peer(rep), named) {
-            (Some(peer), Some(named)) if peer != named => return Err(Refusal::NotConnectedTo),
-            (Some(peer), _) => return self.real(Protocol::Udp, peer).map(Some),
+        let requested = match (self.peer(rep), requested) {
+            (Some(peer), Some(requested)) if peer != requested => return Err(LoopbackError::NotConnectedTo),
+            (Some(peer), _) => return self.real_address(Protocol::Udp, peer).map(Some),
             (None, None) => return Ok(None),
-            (None, Some(named)) => named,
+            (None, Some(requested)) => requested,
         };
-        match self.route(rep, Protocol::Udp, named) {
-            Route::Real => Ok(Some(named)),
-            Route::Loopback => self.real(Protocol::Udp, named).map(Some),
+        match self.route(rep, Protocol::Udp, requested) {
+            Route::Real => Ok(Some(requested)),
+            Route::Loopback => self.real_address(Protocol::Udp, requested).map(Some),
         }
     }
 
-    /// Whether a datagram is for a guest: a socket that is connected gets those of its peer.
-    pub(super) fn is_from_peer(&self, rep: u32, shown: SocketAddr) -> bool {
-        self.peer(rep).is_none_or(|peer| shown.ip().is_loopback() && shown.port() == peer.port())
+    /// Whether a socket receives a datagram from this address: a connected socket receives those of its peer alone.
+    fn is_from_peer(&self, rep: u32, visible: SocketAddr) -> bool {
+        self.peer(rep).is_none_or(|peer| visible.ip().is_loopback() && visible.port() == peer.port())
     }
 
-    /// A socket's local address, as the guest sees it.
-    pub(super) fn local(&self, rep: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
+    /// Returns the local address of a socket as the guest sees it.
+    fn visible_local(&self, rep: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
         let local = self.held.sockets.get(&rep).and_then(|socket| socket.local);
-        let local = local.unwrap_or_else(|| self.loopback.shown(protocol, real));
-        // Who speaks to the loopback does so from an address of it, whatever its socket was bound to.
+        let local = local.unwrap_or_else(|| self.loopback.to_virtual(protocol, real));
+        // A socket that is connected on the loopback has an address of the loopback, even if it was bound to all interfaces.
         if local.ip().is_unspecified() && self.peer(rep).is_some() {
             return SocketAddr::new(localhost(local.is_ipv6()), local.port());
         }
         local
     }
 
-    /// A socket's remote address, as the guest sees it.
-    pub(super) fn remote(&self, rep: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
-        self.peer(rep).unwrap_or_else(|| self.loopback.shown(protocol, real))
+    /// Returns the remote address of a socket as the guest sees it.
+    fn visible_remote(&self, rep: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
+        self.peer(rep).unwrap_or_else(|| self.loopback.to_virtual(protocol, real))
     }
 }

@@ -1,4 +1,4 @@
-//! Where a component's standard streams go.
+//! The standard streams of components: a sink that a host chooses, per component if it likes.
 
 use std::io;
 use std::pin::Pin;
@@ -10,54 +10,89 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use workload::Name;
 
-use crate::ctx::ComponentGrants;
 use crate::guest_log::{self, MAX_LINE, Source};
-use crate::limits::Guard;
+use crate::limits::LimitTracker;
+use crate::store::ComponentContext;
 
-/// Where a component's standard streams go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stdio {
-    /// Output is thrown away; input is empty.
-    Null,
-    /// Output goes to the log, a line at a time, under the component's name; input is empty.
-    #[default]
-    Log,
-    /// The streams are the host program's own.
-    Inherit,
+/// The standard streams of components.
+///
+/// [`Null`], [`Log`] and [`Inherit`] are ready-made; a program can bring its own, and choose by component:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use wharf::stdio::{self, Stdio};
+/// use wharf::wasmtime_wasi::{WasiCtxBuilder, p2::pipe::MemoryOutputPipe};
+/// use wharf::{ComponentContext, limits::LimitTracker};
+///
+/// /// Keeps the first KiB that `main` prints; the other components print to the log.
+/// struct Capture(MemoryOutputPipe);
+///
+/// impl Stdio for Capture {
+///     fn open(&self, component: &ComponentContext, tracker: &Arc<LimitTracker>, streams: &mut WasiCtxBuilder) {
+///         if component.component().as_str() == "main" {
+///             streams.stdout(self.0.clone());
+///         } else {
+///             stdio::Log.open(component, tracker, streams);
+///         }
+///     }
+/// }
+///
+/// let engine = wharf::Engine::builder().pooling(false).build().unwrap();
+/// let host = wharf::Host::builder(engine).stdio(Capture(MemoryOutputPipe::new(1024))).build().unwrap();
+/// ```
+pub trait Stdio: Send + Sync + 'static {
+    /// Sets the streams of a component in one instance, when the component first uses one. Without a setting, input is empty
+    /// and output is discarded.
+    fn open(&self, component: &ComponentContext, tracker: &Arc<LimitTracker>, streams: &mut WasiCtxBuilder);
 }
 
-impl Stdio {
-    pub(super) fn open(self, builder: &mut WasiCtxBuilder, grants: &ComponentGrants, guard: &Arc<Guard>) {
-        match self {
-            Self::Null => {}
-            Self::Inherit => {
-                builder.inherit_stdio();
-            }
-            Self::Log => {
-                let to = |stream| ToLog::new(grants, guard, stream);
-                builder.stdout(to("stdout")).stderr(to("stderr"));
-            }
-        }
+/// Discards output; input is empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Null;
+
+impl Stdio for Null {
+    fn open(&self, _: &ComponentContext, _: &Arc<LimitTracker>, _: &mut WasiCtxBuilder) {}
+}
+
+/// Writes output to the host's log line by line, under the component's name; input is empty. The default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Log;
+
+impl Stdio for Log {
+    fn open(&self, component: &ComponentContext, tracker: &Arc<LimitTracker>, streams: &mut WasiCtxBuilder) {
+        let to = |stream| LogStream::new(component, tracker, stream);
+        streams.stdout(to("stdout")).stderr(to("stderr"));
+    }
+}
+
+/// Gives components the host program's own streams.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inherit;
+
+impl Stdio for Inherit {
+    fn open(&self, _: &ComponentContext, _: &Arc<LimitTracker>, streams: &mut WasiCtxBuilder) {
+        streams.inherit_stdio();
     }
 }
 
 /// A standard stream of one component in one instance, however often it is opened.
 #[derive(Clone)]
-struct ToLog(Arc<Mutex<Line>>);
+struct LogStream(Arc<Mutex<Line>>);
 
-impl ToLog {
-    fn new(grants: &ComponentGrants, guard: &Arc<Guard>, stream: &'static str) -> Self {
-        let (component, guard) = (grants.component().clone(), guard.clone());
-        Self(Arc::new(Mutex::new(Line { component, stream, guard, begun: Vec::new() })))
+impl LogStream {
+    fn new(component: &ComponentContext, tracker: &Arc<LimitTracker>, stream: &'static str) -> Self {
+        let (component, tracker) = (component.component().clone(), tracker.clone());
+        Self(Arc::new(Mutex::new(Line { component, stream, tracker, bytes: Vec::new() })))
     }
 }
 
-/// The line that was begun.
+/// The line in progress.
 struct Line {
     component: Name,
     stream: &'static str,
-    guard: Arc<Guard>,
-    begun: Vec<u8>,
+    tracker: Arc<LimitTracker>,
+    bytes: Vec<u8>,
 }
 
 impl Line {
@@ -66,8 +101,8 @@ impl Line {
             if *byte == b'\n' {
                 self.write();
             } else {
-                self.begun.push(*byte);
-                if self.begun.len() >= MAX_LINE {
+                self.bytes.push(*byte);
+                if self.bytes.len() >= MAX_LINE {
                     self.write();
                 }
             }
@@ -75,34 +110,34 @@ impl Line {
     }
 
     fn write(&mut self) {
-        let line = String::from_utf8_lossy(&self.begun);
+        let line = String::from_utf8_lossy(&self.bytes);
         let level = tracing::Level::INFO;
-        guest_log::write(&self.guard, self.component.as_str(), level, Source::Stream(self.stream), &line);
-        self.begun.clear();
+        guest_log::write(&self.tracker, self.component.as_str(), level, Source::Stream(self.stream), &line);
+        self.bytes.clear();
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if !self.begun.is_empty() {
+        if !self.bytes.is_empty() {
             self.write();
         }
     }
 }
 
-impl IsTerminal for ToLog {
+impl IsTerminal for LogStream {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for ToLog {
+impl StdoutStream for LogStream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
 }
 
-impl AsyncWrite for ToLog {
+impl AsyncWrite for LogStream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).add(bytes);
         Poll::Ready(Ok(bytes.len()))

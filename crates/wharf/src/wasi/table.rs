@@ -1,8 +1,8 @@
-//! Which interfaces grant something and which only carry shared types: one row each, with the reason.
+//! The table of WASI's interfaces: one row for each, which says whether the interface is a grant or shared, and why.
 //!
-//! A *grant* is imported once per component, under a name of its own, so that the host knows who asks. A *shared*
-//! interface is imported once for the whole unit, so that handles can pass between siblings: what its functions can reach
-//! is decided by the handle that they are given, which somebody opened through a grant.
+//! A *grant* is imported once per component, under a scoped name, so that the host knows which component calls. A *shared*
+//! interface is imported once per unit, so that siblings can pass its handles to each other. Its functions reach no more than
+//! the handles that they take, and a component opens a handle through a grant.
 
 use std::sync::LazyLock;
 
@@ -19,14 +19,16 @@ use wasmtime_wasi::sockets::WasiSockets;
 use workload::InterfaceName;
 
 use super::cli::{Cli, Environment, HasEnvironment};
-use super::lookup::{self, HasLookup, Lookup};
+use super::sockets::lookup::{self, HasLookup, Lookup};
 use super::sockets::{HasSockets, Sockets};
-use super::{P2, P3, files, grants, random, timezone};
-use crate::ctx::Ctx;
+use super::{P2, P3, files, grants, random, timezone, unit};
 use crate::plugin::Link;
+use crate::store::StoreData;
 
+/// Adds the functions of an interface to a linker.
 type LinkFn = fn(&mut Link<'_>) -> wasmtime::Result<()>;
 
+/// An interface of WASI.
 pub(crate) struct Row {
     interface: &'static str,
     version: &'static str,
@@ -35,23 +37,26 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Returns the name with the version that the host provides.
     pub(crate) fn name(&self) -> Option<InterfaceName> {
         InterfaceName::parse(&format!("{}@{}", self.interface, self.version))
     }
 }
 
-/// The row that an import is linked by.
+/// Returns the row whose interface satisfies an import.
 pub(crate) fn find(import: &InterfaceName) -> Option<&'static Row> {
     static NAMED: LazyLock<Vec<(InterfaceName, &Row)>> =
         LazyLock::new(|| rows().filter_map(|row| Some((row.name()?, row))).collect());
     NAMED.iter().find(|(name, _)| name.may_serve(import)).map(|(_, row)| *row)
 }
 
+/// Returns all rows, of WASI 0.2 and 0.3.
 pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
     ROWS_P2.iter().chain(ROWS_P3)
 }
 
-/// A row: the interface, whether it grants, why, and how it is linked. The reason is for whoever reads the table.
+/// A row: the version, the interface, `grant` or `shared`, the reason for that, and the function that links the interface. The
+/// reason documents the row and is not compiled.
 macro_rules! row {
     ($version:expr, $interface:literal, $kind:ident, $why:literal, $link:expr) => {
         Row { interface: $interface, version: $version, grant: row!(@ $kind), link: $link }
@@ -60,41 +65,44 @@ macro_rules! row {
     (@ shared) => { false };
 }
 
-/// The bindings of a shared interface, with their data from the store.
+/// Links the generated bindings of a shared interface, which find their data in the store.
 macro_rules! shared {
     ($bindings:path, $data:ty, $get:expr) => {{
         use $bindings as bindings;
-        |link| bindings::add_to_linker_instance::<Ctx, $data>(&mut link.instance()?, $get)
+        |link| bindings::add_to_linker_instance::<StoreData, $data>(&mut link.instance()?, $get)
     }};
 }
 
-/// The bindings of a grant, with the data of the component that calls.
+/// Links the generated bindings of a grant, which find the data of the calling component.
 macro_rules! grant {
     ($bindings:path, $data:ty, $view:ty) => {{
         use $bindings as bindings;
         |link| {
             let get = link.getter::<$view>();
-            bindings::add_to_linker_instance::<Ctx, $data>(&mut link.instance()?, get)
+            bindings::add_to_linker_instance::<StoreData, $data>(&mut link.instance()?, get)
         }
     }};
 }
 
-fn table(ctx: &mut Ctx) -> &mut wasmtime::component::ResourceTable {
+fn table(ctx: &mut StoreData) -> &mut wasmtime::component::ResourceTable {
     ctx.table()
 }
 
-/// `ready` asks again and again without waiting, which a task may do 128 times before its runtime has it believe that
-/// nothing is ready; a guest's turn has an end anyway.
+/// Links `wasi:io/poll` with a `ready` outside of tokio's cooperative budget. A guest may poll `ready` in a loop, and after 128
+/// polls in one task the budget would report everything as not ready. Epochs bound the guest's turn instead.
 fn link_poll(link: &mut Link<'_>) -> wasmtime::Result<()> {
-    io::poll::add_to_linker_instance::<Ctx, HasTable>(&mut link.instance()?, table)?;
-    link.again(|instance| {
+    io::poll::add_to_linker_instance::<StoreData, HasTable>(&mut link.instance()?, table)?;
+    link.replace(|instance| {
         type Args = (Resource<DynPollable>,);
-        instance.func_wrap_async("[method]pollable.ready", |mut store: StoreContextMut<'_, Ctx>, (this,): Args| {
-            Box::new(async move {
-                let table = store.data_mut().table();
-                Ok((tokio::task::unconstrained(io::poll::HostPollable::ready(table, this)).await?,))
-            })
-        })
+        instance.func_wrap_async(
+            "[method]pollable.ready",
+            |mut store: StoreContextMut<'_, StoreData>, (this,): Args| {
+                Box::new(async move {
+                    let table = store.data_mut().table();
+                    Ok((tokio::task::unconstrained(io::poll::HostPollable::ready(table, this)).await?,))
+                })
+            },
+        )
     })
 }
 
@@ -107,265 +115,295 @@ impl wasmtime::component::HasData for HasTable {
 use wasmtime_wasi::p2::bindings::io;
 
 static ROWS_P2: &[Row] = &[
-    row!(
-        P2,
-        "wasi:io/error",
-        shared,
-        "describes an error that somebody was given",
-        shared!(io::error, HasTable, table)
-    ),
-    row!(P2, "wasi:io/poll", shared, "waits on handles that somebody opened", link_poll),
+    row!(P2, "wasi:io/error", shared, "reads an error that the component holds", shared!(io::error, HasTable, table)),
+    row!(P2, "wasi:io/poll", shared, "waits on handles that the component holds", link_poll),
     row!(
         P2,
         "wasi:io/streams",
         shared,
-        "reads and writes streams that somebody opened",
+        "reads and writes streams that the component holds",
         shared!(io::streams, HasTable, table)
     ),
     row!(
         P2,
         "wasi:clocks/wall-clock",
         shared,
-        "the time is no secret",
-        shared!(p2::clocks::wall_clock, WasiClocks, Ctx::clocks)
+        "reads the time, which is not secret",
+        shared!(p2::clocks::wall_clock, WasiClocks, unit::clocks)
     ),
     row!(
         P2,
         "wasi:clocks/monotonic-clock",
         shared,
-        "the time is no secret",
-        shared!(p2::clocks::monotonic_clock, WasiClocks, Ctx::clocks)
+        "reads the time, which is not secret",
+        shared!(p2::clocks::monotonic_clock, WasiClocks, unit::clocks)
     ),
-    row!(P2, "wasi:clocks/timezone", grant, "where somebody is tells who they are", timezone::link_p2),
-    row!(P2, "wasi:random/random", shared, "random bytes say nothing of the host", random::link_p2),
-    row!(P2, "wasi:random/insecure", shared, "random bytes say nothing of the host", random::link_insecure_p2),
+    row!(P2, "wasi:clocks/timezone", grant, "reveals the location of the host or its user", timezone::link_p2),
+    row!(
+        P2,
+        "wasi:random/random",
+        shared,
+        "returns random bytes, which reveal nothing about the host",
+        random::link_p2
+    ),
+    row!(
+        P2,
+        "wasi:random/insecure",
+        shared,
+        "returns random bytes, which reveal nothing about the host",
+        random::link_insecure_p2
+    ),
     row!(
         P2,
         "wasi:random/insecure-seed",
         shared,
-        "random bytes say nothing of the host",
-        shared!(p2::random::insecure_seed, WasiRandom, Ctx::random)
+        "returns random bytes, which reveal nothing about the host",
+        shared!(p2::random::insecure_seed, WasiRandom, unit::random)
     ),
     row!(
         P2,
         "wasi:cli/environment",
         grant,
-        "variables and arguments may hold secrets",
+        "reads variables and arguments, which may hold secrets",
         grant!(p2::cli::environment, HasEnvironment, Environment)
     ),
-    row!(P2, "wasi:cli/exit", grant, "ends the call in the name of one component", grant!(p2::cli::exit, WasiCli, Cli)),
-    row!(
-        P2,
-        "wasi:cli/stdin",
-        grant,
-        "opens the input that a component was given",
-        grant!(p2::cli::stdin, WasiCli, Cli)
-    ),
+    row!(P2, "wasi:cli/exit", grant, "ends the call on behalf of one component", grant!(p2::cli::exit, WasiCli, Cli)),
+    row!(P2, "wasi:cli/stdin", grant, "opens the component's input", grant!(p2::cli::stdin, WasiCli, Cli)),
     row!(
         P2,
         "wasi:cli/stdout",
         grant,
-        "output goes out under the component's name",
+        "opens the component's output, which the log attributes to it",
         grant!(p2::cli::stdout, WasiCli, Cli)
     ),
     row!(
         P2,
         "wasi:cli/stderr",
         grant,
-        "output goes out under the component's name",
+        "opens the component's output, which the log attributes to it",
         grant!(p2::cli::stderr, WasiCli, Cli)
     ),
-    row!(P2, "wasi:cli/terminal-input", shared, "a handle's type", grant!(p2::cli::terminal_input, WasiCli, Cli)),
-    row!(P2, "wasi:cli/terminal-output", shared, "a handle's type", grant!(p2::cli::terminal_output, WasiCli, Cli)),
+    row!(
+        P2,
+        "wasi:cli/terminal-input",
+        shared,
+        "defines the type of a handle",
+        grant!(p2::cli::terminal_input, WasiCli, Cli)
+    ),
+    row!(
+        P2,
+        "wasi:cli/terminal-output",
+        shared,
+        "defines the type of a handle",
+        grant!(p2::cli::terminal_output, WasiCli, Cli)
+    ),
     row!(
         P2,
         "wasi:cli/terminal-stdin",
         grant,
-        "tells of the input that a component was given",
+        "reveals whether the component's input is a terminal",
         grant!(p2::cli::terminal_stdin, WasiCli, Cli)
     ),
     row!(
         P2,
         "wasi:cli/terminal-stdout",
         grant,
-        "tells of the output that a component was given",
+        "reveals whether the component's output is a terminal",
         grant!(p2::cli::terminal_stdout, WasiCli, Cli)
     ),
     row!(
         P2,
         "wasi:cli/terminal-stderr",
         grant,
-        "tells of the output that a component was given",
+        "reveals whether the component's output is a terminal",
         grant!(p2::cli::terminal_stderr, WasiCli, Cli)
     ),
     row!(
         P2,
         "wasi:filesystem/types",
         shared,
-        "works on descriptors below a volume that somebody opened",
+        "opens and accesses files below descriptors that the component holds",
         files::link_p2
     ),
     row!(
         P2,
         "wasi:filesystem/preopens",
         grant,
-        "opens the volumes",
+        "opens the component's volumes",
         grant!(p2::filesystem::preopens, WasiFilesystem, grants::Volumes)
     ),
-    row!(
-        P2,
-        "wasi:sockets/network",
-        shared,
-        "a handle's type; who may reach what was settled when it was opened",
-        |link| {
-            use p2::sockets::network;
-            let options = network::LinkOptions::default();
-            network::add_to_linker_instance::<Ctx, WasiSockets>(&mut link.instance()?, &options, Ctx::sockets)
-        }
-    ),
+    row!(P2, "wasi:sockets/network", shared, "defines the type of a handle that grants no access by itself", |link| {
+        use p2::sockets::network;
+        let options = network::LinkOptions::default();
+        network::add_to_linker_instance::<StoreData, WasiSockets>(&mut link.instance()?, &options, unit::sockets)
+    }),
     row!(
         P2,
         "wasi:sockets/instance-network",
         grant,
-        "opens the network, with the component's `hosts`",
+        "opens the network with the component's `hosts`",
         grant!(p2::sockets::instance_network, HasSockets, Sockets)
     ),
-    row!(P2, "wasi:sockets/ip-name-lookup", grant, "looks names up, those of the component's `hosts`", lookup::link_p2),
+    row!(
+        P2,
+        "wasi:sockets/ip-name-lookup",
+        grant,
+        "looks up names that the component's `hosts` allow",
+        lookup::link_p2
+    ),
     row!(
         P2,
         "wasi:sockets/tcp",
         shared,
-        "works on sockets that somebody opened",
-        shared!(p2::sockets::tcp, HasSockets, Ctx::workload_sockets)
+        "uses sockets that the component holds",
+        shared!(p2::sockets::tcp, HasSockets, unit::workload_sockets)
     ),
     row!(
         P2,
         "wasi:sockets/tcp-create-socket",
         grant,
-        "opens a socket",
+        "creates a socket with the component's `hosts`",
         grant!(p2::sockets::tcp_create_socket, HasSockets, Sockets)
     ),
     row!(
         P2,
         "wasi:sockets/udp",
         shared,
-        "works on sockets that somebody opened",
-        shared!(p2::sockets::udp, HasSockets, Ctx::workload_sockets)
+        "uses sockets that the component holds",
+        shared!(p2::sockets::udp, HasSockets, unit::workload_sockets)
     ),
     row!(
         P2,
         "wasi:sockets/udp-create-socket",
         grant,
-        "opens a socket",
+        "creates a socket with the component's `hosts`",
         grant!(p2::sockets::udp_create_socket, HasSockets, Sockets)
     ),
 ];
 
 static ROWS_P3: &[Row] = &[
-    row!(P3, "wasi:clocks/types", shared, "types alone", shared!(p3::clocks::types, WasiClocks, Ctx::clocks)),
+    row!(P3, "wasi:clocks/types", shared, "defines types only", shared!(p3::clocks::types, WasiClocks, unit::clocks)),
     row!(
         P3,
         "wasi:clocks/system-clock",
         shared,
-        "the time is no secret",
-        shared!(p3::clocks::system_clock, WasiClocks, Ctx::clocks)
+        "reads the time, which is not secret",
+        shared!(p3::clocks::system_clock, WasiClocks, unit::clocks)
     ),
     row!(
         P3,
         "wasi:clocks/monotonic-clock",
         shared,
-        "the time is no secret",
-        shared!(p3::clocks::monotonic_clock, WasiClocks, Ctx::clocks)
+        "reads the time, which is not secret",
+        shared!(p3::clocks::monotonic_clock, WasiClocks, unit::clocks)
     ),
-    row!(P3, "wasi:clocks/timezone", grant, "where somebody is tells who they are", timezone::link_p3),
-    row!(P3, "wasi:random/random", shared, "random bytes say nothing of the host", random::link_p3),
-    row!(P3, "wasi:random/insecure", shared, "random bytes say nothing of the host", random::link_insecure_p3),
+    row!(P3, "wasi:clocks/timezone", grant, "reveals the location of the host or its user", timezone::link_p3),
+    row!(
+        P3,
+        "wasi:random/random",
+        shared,
+        "returns random bytes, which reveal nothing about the host",
+        random::link_p3
+    ),
+    row!(
+        P3,
+        "wasi:random/insecure",
+        shared,
+        "returns random bytes, which reveal nothing about the host",
+        random::link_insecure_p3
+    ),
     row!(
         P3,
         "wasi:random/insecure-seed",
         shared,
-        "random bytes say nothing of the host",
-        shared!(p3::random::insecure_seed, WasiRandom, Ctx::random)
+        "returns random bytes, which reveal nothing about the host",
+        shared!(p3::random::insecure_seed, WasiRandom, unit::random)
     ),
-    row!(P3, "wasi:cli/types", shared, "types alone", |_| Ok(())),
+    row!(P3, "wasi:cli/types", shared, "defines types only", |_| Ok(())),
     row!(
         P3,
         "wasi:cli/environment",
         grant,
-        "variables and arguments may hold secrets",
+        "reads variables and arguments, which may hold secrets",
         grant!(p3::cli::environment, HasEnvironment, Environment)
     ),
-    row!(P3, "wasi:cli/exit", grant, "ends the call in the name of one component", grant!(p3::cli::exit, WasiCli, Cli)),
-    row!(
-        P3,
-        "wasi:cli/stdin",
-        grant,
-        "opens the input that a component was given",
-        grant!(p3::cli::stdin, WasiCli, Cli)
-    ),
+    row!(P3, "wasi:cli/exit", grant, "ends the call on behalf of one component", grant!(p3::cli::exit, WasiCli, Cli)),
+    row!(P3, "wasi:cli/stdin", grant, "opens the component's input", grant!(p3::cli::stdin, WasiCli, Cli)),
     row!(
         P3,
         "wasi:cli/stdout",
         grant,
-        "output goes out under the component's name",
+        "opens the component's output, which the log attributes to it",
         grant!(p3::cli::stdout, WasiCli, Cli)
     ),
     row!(
         P3,
         "wasi:cli/stderr",
         grant,
-        "output goes out under the component's name",
+        "opens the component's output, which the log attributes to it",
         grant!(p3::cli::stderr, WasiCli, Cli)
     ),
-    row!(P3, "wasi:cli/terminal-input", shared, "a handle's type", grant!(p3::cli::terminal_input, WasiCli, Cli)),
-    row!(P3, "wasi:cli/terminal-output", shared, "a handle's type", grant!(p3::cli::terminal_output, WasiCli, Cli)),
+    row!(
+        P3,
+        "wasi:cli/terminal-input",
+        shared,
+        "defines the type of a handle",
+        grant!(p3::cli::terminal_input, WasiCli, Cli)
+    ),
+    row!(
+        P3,
+        "wasi:cli/terminal-output",
+        shared,
+        "defines the type of a handle",
+        grant!(p3::cli::terminal_output, WasiCli, Cli)
+    ),
     row!(
         P3,
         "wasi:cli/terminal-stdin",
         grant,
-        "tells of the input that a component was given",
+        "reveals whether the component's input is a terminal",
         grant!(p3::cli::terminal_stdin, WasiCli, Cli)
     ),
     row!(
         P3,
         "wasi:cli/terminal-stdout",
         grant,
-        "tells of the output that a component was given",
+        "reveals whether the component's output is a terminal",
         grant!(p3::cli::terminal_stdout, WasiCli, Cli)
     ),
     row!(
         P3,
         "wasi:cli/terminal-stderr",
         grant,
-        "tells of the output that a component was given",
+        "reveals whether the component's output is a terminal",
         grant!(p3::cli::terminal_stderr, WasiCli, Cli)
     ),
     row!(
         P3,
         "wasi:filesystem/types",
         shared,
-        "works on descriptors below a volume that somebody opened",
+        "opens and accesses files below descriptors that the component holds",
         files::link_p3
     ),
     row!(
         P3,
         "wasi:filesystem/preopens",
         grant,
-        "opens the volumes",
+        "opens the component's volumes",
         grant!(p3::filesystem::preopens, WasiFilesystem, grants::Volumes)
     ),
     row!(
         P3,
         "wasi:sockets/types",
         grant,
-        "a socket is made by a static function of its type",
+        "creates sockets, with a static function of their type",
         grant!(p3::sockets::types, HasSockets, Sockets)
     ),
     row!(
         P3,
         "wasi:sockets/ip-name-lookup",
         grant,
-        "looks names up, those of the component's `hosts`",
+        "looks up names that the component's `hosts` allow",
         grant!(p3::sockets::ip_name_lookup, HasLookup, Lookup)
     ),
 ];

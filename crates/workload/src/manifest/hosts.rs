@@ -1,4 +1,4 @@
-//! `hosts`: where a component may connect to.
+//! `hosts`: the hosts that a component may connect to.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,11 +8,11 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use super::decode::{Decode, Gathered, parsed};
+use super::decode::{Decode, Diagnostics, parsed};
 use super::reserved;
 use super::tree::Node;
 
-/// What speaks to a host: the scheme of a rule.
+/// The protocol of a connection: the scheme of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// `http`: requests through `wasi:http` without TLS.
@@ -29,7 +29,7 @@ impl Protocol {
     const ALL: [(&'static str, Self); 4] =
         [("http", Self::Http), ("https", Self::Https), ("tcp", Self::Tcp), ("udp", Self::Udp)];
 
-    /// The port when a rule or a URL does not say: only HTTP has one.
+    /// The port when a rule or a URL omits it: only HTTP has one.
     pub fn default_port(self) -> Option<u16> {
         match self {
             Self::Http => Some(80),
@@ -39,45 +39,45 @@ impl Protocol {
     }
 }
 
-/// Which hosts a rule is about.
+/// The hosts that a rule matches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
     /// `*`: every host.
     Any,
-    /// `example.com`: this name, and the addresses that the component looked it up as.
+    /// `example.com`: this name, and the addresses that the component resolved it to.
     Name(String),
-    /// `*.example.com`: every name below this one, not the name itself.
+    /// `*.example.com`: every subdomain, but not the name itself.
     Suffix(String),
-    /// `10.0.0.0/8` or `127.0.0.1`: these addresses, however they were found.
+    /// `10.0.0.0/8` or `127.0.0.1`: these addresses, resolved from a name or not.
     Net(IpNet),
 }
 
-/// One entry of `hosts`: `[scheme://]host[:port]`. What is left out is not restricted, but for the port of `http` and
-/// `https`, which is 80 and 443.
+/// One entry of `hosts`: `[scheme://]host[:port]`. An omitted part is unrestricted, except that the port of
+/// `http` and `https` defaults to 80 and 443.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostRule {
-    /// The protocol; every one if `None`.
+    /// The protocol; any if `None`.
     pub protocol: Option<Protocol>,
     /// The hosts.
     pub host: HostPattern,
-    /// The port; every one if `None`.
+    /// The port; any if `None`.
     pub port: Option<u16>,
 }
 
-/// Why a text is not a [`HostRule`].
+/// Why a string is not a [`HostRule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostRuleError {
-    /// The scheme is not one of the four.
-    #[error("`{0}` is no scheme of a host rule; it can be http, https, tcp or udp")]
+    /// The scheme is unknown.
+    #[error("unknown scheme `{0}`; expected `http`, `https`, `tcp` or `udp`")]
     Scheme(String),
     /// The port is not a number from 1 to 65535.
-    #[error("`{0}` is not a port")]
+    #[error("expected a port from 1 to 65535, found `{0}`")]
     Port(String),
-    /// The host is no name, wildcard, address or network.
-    #[error("`{0}` is not a host: a name, `*`, `*.suffix`, an address, or a network such as 10.0.0.0/8")]
+    /// The host is not a name, wildcard, address or network.
+    #[error("expected a host name, `*`, `*.suffix`, an address or a network such as `10.0.0.0/8`, found `{0}`")]
     Host(String),
-    /// A path was given.
-    #[error("a host rule has no path; use `{0}`")]
+    /// The rule has a path.
+    #[error("a host rule has no path; try `{0}`")]
     Path(String),
 }
 
@@ -85,7 +85,7 @@ impl HostRule {
     /// The rule that allows everything.
     pub const ANY: Self = Self { protocol: None, host: HostPattern::Any, port: None };
 
-    /// Whether the rule allows `protocol` to the host of this name at `port`. An address in text is matched as one.
+    /// Whether the rule allows `protocol` to the named host at `port`. An address literal is matched as an address.
     pub fn allows_name(&self, protocol: Protocol, host: &str, port: u16) -> bool {
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         match literal {
@@ -105,25 +105,25 @@ impl HostRule {
             }
     }
 
-    /// The port, unless it is the one that goes without saying.
+    /// The port, unless it is the protocol's default.
     fn shown_port(&self) -> Option<u16> {
         self.port.filter(|port| Some(*port) != self.protocol.and_then(Protocol::default_port))
     }
 
-    /// Whether the rule speaks of this protocol and port.
+    /// Whether the rule matches this protocol and port.
     pub fn covers(&self, protocol: Protocol, port: u16) -> bool {
         self.protocol.is_none_or(|p| p == protocol) && self.port.is_none_or(|p| p == port)
     }
 
-    /// Whether a name that the rule speaks of may lead to this address. A name that is written in full leads anywhere. What is
-    /// below a wildcard is named by others: it never leads to loopback, link-local and multicast addresses, to the services
-    /// of cloud platforms, or to the machine itself, whose addresses `is_own` knows.
-    pub fn may_lead_to(&self, address: IpAddr, is_own: impl Fn(IpAddr) -> bool) -> bool {
+    /// Whether a name that the rule matches may resolve to this address. A name that is written in full may resolve to any
+    /// address. Subdomains below a wildcard are under others' control: they must not resolve to loopback, link-local and
+    /// multicast addresses, to cloud platforms' services, or to the machine itself, as `is_own` reports.
+    pub fn may_resolve_to(&self, address: IpAddr, is_own: impl Fn(IpAddr) -> bool) -> bool {
         !matches!(self.host, HostPattern::Suffix(_))
-            || (reserved::reason(address).is_none() && !reserved::readings(address).into_iter().any(is_own))
+            || (reserved::reason(address).is_none() && !reserved::with_embedded_ipv4(address).into_iter().any(is_own))
     }
 
-    /// Whether the rule speaks of this name.
+    /// Whether the rule matches this name.
     pub fn names(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         match &self.host {
@@ -147,7 +147,7 @@ impl FromStr for HostRule {
             }
             None => (None, text),
         };
-        // Networks first: their slash is no path, and the colons of IPv6 are no port unless it stands in brackets.
+        // Networks come first: their slash does not start a path, nor does an unbracketed IPv6 colon start a port.
         if let Some((host, port)) = rest.rsplit_once(':')
             && (host.ends_with(']') || !host.contains(':'))
             && let (Some(net), Ok(port @ 1..)) = (network(host), port.parse::<u16>())
@@ -191,7 +191,7 @@ fn pattern(host: &str) -> Result<HostPattern, HostRuleError> {
     let label = |l: &str| {
         !l.is_empty() && l.len() <= 63 && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
     };
-    // All digits and dots is an address in an odd form (0x7f.1, 2130706433): never a name.
+    // A last label that starts with a digit is an address in a legacy form (0x7f.1, 2130706433), never a name.
     let numeric = name.rsplit('.').next().is_some_and(|l| l.starts_with(|c: char| c.is_ascii_digit()));
     if name.len() > 253 || !name.split('.').all(label) || numeric {
         return Err(HostRuleError::Host(host.to_owned()));
@@ -239,8 +239,8 @@ impl JsonSchema for HostRule {
 }
 
 impl Decode for HostRule {
-    fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        parsed(node, path, to, str::parse)
+    fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
+        parsed(node, path, diagnostics, str::parse)
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_allow_what_they_say_and_no_more() {
+    fn rules_allow_exactly_what_they_state() {
         use Protocol::{Http, Https, Tcp, Udp};
         let api = rule("https://api.example.com");
         assert!(api.allows_name(Https, "API.example.com.", 443));
@@ -263,12 +263,12 @@ mod tests {
         let below = rule("*.example.com:443");
         let own = |address: IpAddr| address == IpAddr::from([10, 0, 0, 7]);
         for near in ["127.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "10.0.0.7", "64:ff9b::10.0.0.7"] {
-            assert!(!below.may_lead_to(near.parse().unwrap(), own), "{near}");
-            assert!(rule("example.com").may_lead_to(near.parse().unwrap(), own), "{near}");
+            assert!(!below.may_resolve_to(near.parse().unwrap(), own), "{near}");
+            assert!(rule("example.com").may_resolve_to(near.parse().unwrap(), own), "{near}");
         }
-        assert!(below.may_lead_to("10.0.0.1".parse().unwrap(), own));
+        assert!(below.may_resolve_to("10.0.0.1".parse().unwrap(), own));
         assert!(below.allows_name(Https, "a.b.example.com", 443));
-        assert!(!below.allows_name(Https, "example.com", 443), "not the name itself");
+        assert!(!below.allows_name(Https, "example.com", 443), "a wildcard excludes the name itself");
         assert!(!below.allows_name(Https, "notexample.com", 443));
         assert!(!below.allows_address(Tcp, [10, 0, 0, 1].into(), 443));
         let net = rule("tcp://10.0.0.0/8");
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn invalid_hosts_are_rejected() {
         for text in [
             "",
             "ftp://a",

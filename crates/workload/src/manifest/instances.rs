@@ -1,29 +1,29 @@
-//! `instances`: how instances are made and kept.
+//! `instances`: how instances are created and reused.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::decode::{Decode, Gathered, Table, choice, nearest};
+use super::decode::{Decode, Diagnostics, Table, choice, nearest};
 use super::limits::Millis;
 use super::tree::Node;
 
-/// How instances of a unit are made and kept: the mode, and what goes with it.
+/// How instances of a unit are created and reused: the mode and its parameters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Instances {
     /// The mode.
     #[schemars(default)]
     pub mode: InstancesMode,
-    /// `warm`: how many instances are kept ready.
+    /// `warm`: the number of instances that are kept ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
-    /// `reuse`: how many calls an instance serves before it is replaced.
+    /// `reuse`: the number of calls that an instance serves before it is retired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<u32>,
-    /// `reuse`: how many calls at once an instance serves.
+    /// `reuse`: the number of concurrent calls of an instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrent: Option<u32>,
-    /// `reuse`: how long an instance is kept with nothing to do.
+    /// `reuse`: how long an idle instance is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<Millis>,
 }
@@ -32,10 +32,10 @@ pub struct Instances {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstancesMode {
-    /// A new instance for each call: nothing survives, nothing leaks.
+    /// A new instance for each call: no state survives a call.
     #[default]
     Fresh,
-    /// A new instance for each call, made ahead of need.
+    /// A new instance for each call, created in advance.
     Warm,
     /// Instances that serve many calls.
     Reuse,
@@ -53,36 +53,31 @@ impl Instances {
 }
 
 impl Decode for InstancesMode {
-    fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        let text = String::decode(node, path, to)?;
+    fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let text = String::decode(node, path, diagnostics)?;
         let found = Self::ALL.iter().find(|(name, _)| *name == text);
         if found.is_none() {
             let names = Self::ALL.map(|(name, _)| name);
-            let did = nearest(&text, names).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            to.bad(node.at, format!("`{path}` can be {}, not `{text}`{did}", choice(&names)));
+            let did = nearest(&text, names).map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
+            diagnostics.bad(path, node.at, format!("expected {} for `{path}`, found `{text}`{did}", choice(&names)));
         }
         found.map(|(_, mode)| *mode)
     }
 }
 
 impl Decode for Instances {
-    fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        let mut table = Table::open(node, path, to)?;
+    fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let mut table = Table::open(node, path, diagnostics)?;
+        let mode = table.require("mode", diagnostics);
         let instances = Self {
-            mode: table.require("mode", to).unwrap_or_default(),
-            size: table.get("size", to),
-            calls: table.get("calls", to),
-            concurrent: table.get("concurrent", to),
-            idle: table.get("idle", to),
+            mode: mode.unwrap_or_default(),
+            size: table.get("size", diagnostics),
+            calls: table.get("calls", diagnostics),
+            concurrent: table.get("concurrent", diagnostics),
+            idle: table.get("idle", diagnostics),
         };
-        table.finish(to);
-        let reuse = instances.calls.is_some() || instances.concurrent.is_some() || instances.idle.is_some();
-        if reuse && instances.mode != InstancesMode::Reuse {
-            to.bad(node.at, format!("`{path}`: `calls`, `concurrent` and `idle` go with mode `reuse`"));
-        }
-        if instances.size.is_some() != (instances.mode == InstancesMode::Warm) {
-            to.bad(node.at, format!("`{path}`: mode `warm` needs `size`, and no other mode has it"));
-        }
-        Some(instances)
+        table.finish(diagnostics);
+        // Without a mode, whether the other keys match it cannot be validated.
+        mode.map(|_| instances)
     }
 }

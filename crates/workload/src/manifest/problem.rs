@@ -1,10 +1,10 @@
-//! What can be wrong with a manifest's text.
+//! Problems of a manifest's text.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// A place in a text: line and column, both from 1, the column in characters.
+/// A position in a text: line and column, both from 1, the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Position {
     /// The line, from 1.
@@ -24,7 +24,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// One thing that is wrong with a manifest, where, and what to do.
+/// A problem of a manifest: where, what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ManifestProblem {
     /// Where it is.
@@ -33,7 +33,7 @@ pub struct ManifestProblem {
     pub kind: ManifestProblemKind,
     /// What is wrong.
     pub message: String,
-    /// What to do about it, when there is something to say.
+    /// What to do about it.
     pub hint: Option<String>,
 }
 
@@ -42,17 +42,17 @@ pub struct ManifestProblem {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ManifestProblemKind {
-    /// The text is not the format that its file name says, or is too large or too deep.
+    /// The text does not parse, or is too large or too deeply nested.
     Syntax,
-    /// A key is there twice.
+    /// A key appears twice.
     DuplicateKey,
-    /// A key that no manifest has.
+    /// A key that is not part of the schema.
     UnknownKey,
-    /// A key that must be there is not.
+    /// A required key is missing.
     MissingKey,
-    /// A value of another type than the key takes.
+    /// A value of the wrong type.
     WrongType,
-    /// A value of the right type that cannot be.
+    /// A value of the right type that is not valid.
     BadValue,
 }
 
@@ -64,18 +64,23 @@ impl fmt::Display for ManifestProblem {
 }
 
 impl ManifestProblem {
+    /// The message and hint without the position.
+    pub(crate) fn unplaced(&self) -> String {
+        self.hint.as_ref().map_or_else(|| self.message.clone(), |hint| format!("{} ({hint})", self.message))
+    }
+
     pub(crate) fn syntax(at: Position, message: impl Into<String>) -> Self {
         Self { at, kind: ManifestProblemKind::Syntax, message: message.into(), hint: None }
     }
 }
 
-/// The most problems of one manifest that are listed: who mends these will see the rest.
+/// The maximum number of problems that are listed for one manifest.
 pub const MAX_PROBLEMS: usize = 100;
 
-/// The most bytes of a message, which may quote what is wrong.
+/// The maximum length of a message in bytes, because a message may quote the manifest.
 const MAX_MESSAGE: usize = 512;
 
-/// Problems as they are found, and how many more there were than are listed.
+/// Problems in the order in which they are found, up to [`MAX_PROBLEMS`], and the number of the others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Problems {
     list: Vec<ManifestProblem>,
@@ -83,7 +88,7 @@ pub(crate) struct Problems {
 }
 
 impl Problems {
-    /// Whether another problem would be counted and no more, so that nothing need be found out about it.
+    /// Whether further problems are only counted, so that their messages need not be computed.
     pub(crate) fn is_full(&self) -> bool {
         self.list.len() >= MAX_PROBLEMS
     }
@@ -104,12 +109,12 @@ impl Problems {
         self.list.push(problem);
     }
 
-    /// Counts problems that nothing was found out about.
+    /// Counts problems without listing them.
     pub(crate) fn omit(&mut self, count: usize) {
         self.omitted += count;
     }
 
-    /// The problems in the order of the text, and how many are not among them.
+    /// The problems in the order of the text, and the number of unlisted ones.
     pub(crate) fn into_parts(mut self) -> (Vec<ManifestProblem>, usize) {
         self.list.sort_by_key(|problem| problem.at);
         (self.list, self.omitted)

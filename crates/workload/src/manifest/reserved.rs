@@ -1,7 +1,7 @@
-//! Addresses that a wildcard of `hosts` never leads to: one table, each row with its reason.
+//! Addresses that a wildcard in `hosts` never resolves to: one table, each row with its reason.
 //!
-//! What is below a wildcard is named by others, and the owner of a name decides what it resolves to. None of these
-//! may be reached that way; a name or an address that is written in full reaches them.
+//! The owner of a domain decides what its subdomains resolve to, so a wildcard must not reach these addresses; a name or
+//! an address that is written in full does.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
@@ -26,25 +26,25 @@ const TABLE: &[(&str, &str)] = &[
     ("fd00:c1::/64", "the metadata service of Oracle Cloud"),
 ];
 
-/// Why a wildcard does not lead to this address, if it does not. An address of IPv6 that carries one of IPv4 is both.
+/// Why a wildcard must not resolve to this address, if so. An IPv6 address that embeds an IPv4 address counts as both.
 pub(super) fn reason(address: IpAddr) -> Option<&'static str> {
     static NETWORKS: LazyLock<Vec<(IpNet, &str)>> =
         LazyLock::new(|| TABLE.iter().filter_map(|(net, reason)| Some((net.parse().ok()?, *reason))).collect());
     let listed = |address: &IpAddr| NETWORKS.iter().find(|(net, _)| net.contains(address)).map(|(_, reason)| *reason);
-    readings(address).iter().find_map(listed)
+    with_embedded_ipv4(address).iter().find_map(listed)
 }
 
-/// An address, and those of IPv4 that it may be translated to on the way.
-pub(super) fn readings(address: IpAddr) -> Vec<IpAddr> {
-    let mut readings = vec![address];
+/// An address, and the IPv4 addresses that the network may translate it to.
+pub(super) fn with_embedded_ipv4(address: IpAddr) -> Vec<IpAddr> {
+    let mut addresses = vec![address];
     if let IpAddr::V6(v6) = address {
-        readings.extend(carried(v6).into_iter().map(IpAddr::V4));
+        addresses.extend(embedded_ipv4(v6).into_iter().map(IpAddr::V4));
     }
-    readings
+    addresses
 }
 
-/// The addresses of IPv4 that an address of IPv6 carries.
-fn carried(address: Ipv6Addr) -> Vec<Ipv4Addr> {
+/// The IPv4 addresses that an IPv6 address embeds.
+fn embedded_ipv4(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     let octets = address.octets();
     let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
     let last = at([12, 13, 14, 15]);
@@ -97,7 +97,7 @@ mod tests {
             "fd00:ec2::23",
             "fd20:ce::254",
             "fd00:c1::a9fe:a9fe",
-            // Link-local of IPv4: mapped, compatible, translated, NAT64, 6to4, Teredo and ISATAP.
+            // IPv4 link-local: mapped, compatible, translated, NAT64, 6to4, Teredo and ISATAP.
             "::ffff:169.254.169.254",
             "::169.254.169.254",
             "::ffff:0:169.254.169.254",

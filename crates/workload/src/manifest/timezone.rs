@@ -1,4 +1,4 @@
-//! `timezone`: the time zone that a component is told of.
+//! `timezone`: the time zone that a component sees.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,38 +8,38 @@ use jiff::tz::TimeZoneDatabase;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use super::decode::{Decode, Gathered, nearest, parsed};
+use super::decode::{Decode, Diagnostics, nearest, parsed};
 use super::tree::Node;
 
-/// The time zone that a component is told of through `wasi:clocks/timezone`. Unless it is granted another, that is UTC: where
-/// a host stands is nobody's business.
+/// The time zone that `wasi:clocks/timezone` reports to a component. The default is UTC, so that a component cannot infer
+/// the host's location.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimeZone {
     /// Coordinated Universal Time.
     #[default]
     Utc,
-    /// The host's own.
+    /// The host's time zone.
     System,
-    /// One of the IANA Time Zone Database, by its identifier there.
+    /// An entry of the IANA Time Zone Database.
     Named(ZoneName),
 }
 
-/// An identifier of the IANA Time Zone Database that is known to be in it, such as `Europe/Berlin`.
+/// A valid identifier of the IANA Time Zone Database, such as `Europe/Berlin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneName(String);
 
-/// Why a text is not a [`TimeZone`].
+/// Why a string is not a [`TimeZone`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{name}` is not a time zone: `system`, `UTC`, or an identifier of the IANA database such as Europe/Berlin{}",
+    "expected `UTC`, `system`, or an IANA time zone such as `Europe/Berlin`, found `{name}`{}",
     near(name).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 )]
 pub struct TimeZoneError {
     name: String,
 }
 
-/// The identifier that was meant, perhaps.
+/// The most similar identifier.
 fn near(name: &str) -> Option<&'static str> {
     static KNOWN: LazyLock<Vec<String>> =
         LazyLock::new(|| TimeZoneDatabase::bundled().available().map(|name| name.as_str().to_owned()).collect());
@@ -53,7 +53,7 @@ impl TimeZone {
 }
 
 impl ZoneName {
-    /// The identifier, as the database spells it.
+    /// The identifier in the database's spelling.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -67,7 +67,7 @@ impl FromStr for TimeZone {
             "system" => return Ok(Self::System),
             _ => {}
         }
-        // The database that comes with the program, wherever it runs: a manifest means the same on every host.
+        // The bundled database, so that a manifest means the same on every host.
         let database = TimeZoneDatabase::bundled();
         if let Some(name) = database.get(text).ok().as_ref().and_then(jiff::tz::TimeZone::iana_name) {
             return Ok(Self::Named(ZoneName(name.to_owned())));
@@ -99,14 +99,14 @@ impl JsonSchema for TimeZone {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string", "minLength": 1, "default": "UTC",
-            "description": "UTC, system (the host's own), or an identifier of the IANA database such as Europe/Berlin."
+            "description": "UTC, system (the host's time zone), or an identifier of the IANA database such as Europe/Berlin."
         })
     }
 }
 
 impl Decode for TimeZone {
-    fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        parsed(node, path, to, str::parse)
+    fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
+        parsed(node, path, diagnostics, str::parse)
     }
 }
 
@@ -115,12 +115,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zones_are_those_of_the_database() {
+    fn zones_come_from_the_database() {
         let zone = |text: &str| text.parse::<TimeZone>().map(|zone| zone.to_string());
         assert_eq!(zone("UTC"), Ok("UTC".to_owned()));
         assert_eq!(zone("system"), Ok("system".to_owned()));
         assert_eq!(zone("Europe/Berlin"), Ok("Europe/Berlin".to_owned()));
-        assert_eq!(zone("europe/berlin"), Ok("Europe/Berlin".to_owned()), "the database spells it");
+        assert_eq!(zone("europe/berlin"), Ok("Europe/Berlin".to_owned()), "normalised to the database's spelling");
         assert!(zone("Europe/Berlim").unwrap_err().to_string().ends_with("did you mean `Europe/Berlin`?"));
         for wrong in ["", "Mars/Olympus", "../../etc/localtime", "+02:00"] {
             assert!(zone(wrong).is_err(), "{wrong}");

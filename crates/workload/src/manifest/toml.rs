@@ -1,4 +1,4 @@
-//! TOML → tree. The parser goes on after an error, so several are reported at once.
+//! TOML → tree. The parser recovers from errors, so several are reported at once.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -40,7 +40,7 @@ fn table(table: &DeTable<'_>, lines: &Lines<'_>) -> Value {
             (Key { at, text: key.get_ref().to_string() }, node(value, lines))
         })
         .collect();
-    // The parser keeps tables sorted; people read problems in the order of their text.
+    // The parser sorts tables by key; problems are reported in the order of the text.
     entries.sort_by_key(|(key, _)| key.at);
     Value::Table(entries)
 }
@@ -49,10 +49,10 @@ fn node(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Node {
     let at = lines.position(value.span().start);
     let value = match value.get_ref() {
         DeValue::String(s) => Value::String(s.to_string()),
-        DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix()).map_or(Value::Float, Value::Integer),
-        DeValue::Float(_) => Value::Float,
+        DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix()).map_or(Value::Float(None), Value::Integer),
+        DeValue::Float(f) => Value::Float(f.as_str().parse().ok().and_then(serde_json::Number::from_f64)),
         DeValue::Boolean(b) => Value::Bool(*b),
-        DeValue::Datetime(_) => Value::Date,
+        DeValue::Datetime(date) => Value::Date(date.to_string()),
         DeValue::Array(items) => Value::Array(items.iter().map(|item| node(item, lines)).collect()),
         DeValue::Table(inner) => table(inner, lines),
     };

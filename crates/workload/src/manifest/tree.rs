@@ -1,59 +1,97 @@
-//! A manifest as a tree in which every value knows where it stands. TOML, YAML and JSON all become this one tree.
+//! A manifest as a tree of values with positions. TOML, YAML and JSON all become this tree.
 
 use super::problem::{Position, Problems};
 
-/// A value and where it starts.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) at: Position,
     pub(crate) value: Value,
 }
 
-/// A key of a table and where it starts.
+/// A table's key and its position.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) at: Position,
     pub(crate) text: String,
 }
 
-/// What a value is.
+/// A value of a manifest.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Null,
     Bool(bool),
     Integer(i64),
-    Float,
+    /// A number that is not an `i64`; `None` if JSON cannot express it (an infinity, not a number).
+    Float(Option<serde_json::Number>),
     String(String),
     Array(Vec<Node>),
     Table(Vec<(Key, Node)>),
     /// A date or time, which only TOML has.
-    Date,
+    Date(String),
 }
 
 impl Value {
-    /// What a message calls a value of this kind.
+    /// The value's type, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::Null => "nothing",
+            Self::Null => "null",
             Self::Bool(_) => "a boolean",
             Self::Integer(_) => "an integer",
-            Self::Float => "a float",
+            Self::Float(_) => "a float",
             Self::String(_) => "a string",
             Self::Array(_) => "an array",
             Self::Table(_) => "a table",
-            Self::Date => "a date",
+            Self::Date(_) => "a date",
         }
     }
 }
 
-/// What reading a text gives: a tree if there was one to make, and what was wrong.
+impl Node {
+    /// The tree of a JSON value, which has no positions.
+    pub(crate) fn from_json(value: &serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let value = match value {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::Bool(*value),
+            Json::Number(number) => number.as_i64().map_or_else(|| Value::Float(Some(number.clone())), Value::Integer),
+            Json::String(text) => Value::String(text.clone()),
+            Json::Array(items) => Value::Array(items.iter().map(Self::from_json).collect()),
+            Json::Object(entries) => {
+                let entry = |(key, value): (&String, &Json)| {
+                    (Key { at: Position::START, text: key.clone() }, Self::from_json(value))
+                };
+                Value::Table(entries.iter().map(entry).collect())
+            }
+        };
+        Self { at: Position::START, value }
+    }
+
+    /// The value as JSON. A date becomes a string.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Bool(value) => Json::Bool(*value),
+            Value::Integer(number) => (*number).into(),
+            Value::Float(number) => number.clone().map_or(Json::Null, Json::Number),
+            Value::String(text) | Value::Date(text) => Json::String(text.clone()),
+            Value::Array(items) => items.iter().map(Self::to_json).collect(),
+            Value::Table(entries) => {
+                Json::Object(entries.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect())
+            }
+        }
+    }
+}
+
+/// The result of reading a text: a tree, unless the syntax is too broken for one, and the problems.
 pub(crate) type Read = (Option<Node>, Problems);
 
 /// Turns byte offsets into lines and columns.
 pub(crate) struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
-    /// How many characters the text has before each [`STEP`]th byte: a line can be as long as the text.
+    /// The number of characters before each [`STEP`]th byte, because a line can be as long as the text.
     characters: Vec<usize>,
 }
 
@@ -78,7 +116,7 @@ impl<'a> Lines<'a> {
         Position { line, column: self.before(offset) - self.before(start) + 1 }
     }
 
-    /// How many characters begin before this offset.
+    /// The number of characters that begin before this offset.
     fn before(&self, offset: usize) -> usize {
         let step = offset / STEP;
         let rest = self.text.as_bytes()[step * STEP..offset].iter();

@@ -1,11 +1,11 @@
-//! `[volumes.<name>]`, and `volumes` of a component: what is shared and who sees it where.
+//! `[volumes.<name>]`, and the mounts of a component.
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::decode::{Decode, Gathered, Table, choice};
+use super::decode::{Decode, Diagnostics, Table, choice};
 use super::tree::Node;
 use crate::name::Name;
 
@@ -18,48 +18,48 @@ pub enum Volume {
         /// The path.
         host: PathBuf,
     },
-    /// An empty folder, made when the workload starts and deleted when it stops.
+    /// An empty folder, created when the workload starts and deleted when it stops.
     Ephemeral {
         /// Always `true`.
         ephemeral: bool,
     },
 }
 
-/// What a component may do with a volume.
+/// A component's access to a volume.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Access {
-    /// Look, and change nothing.
+    /// Read only.
     #[default]
     Read,
-    /// Look and change.
+    /// Read and write.
     ReadWrite,
 }
 
-/// A volume as a component sees it.
+/// A volume that a component mounts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Mount {
     /// The volume's name.
     pub volume: Name,
-    /// The absolute path that the component sees it at.
+    /// The absolute path of the volume in the component.
     pub guest: String,
-    /// What the component may do with it.
+    /// The component's access.
     #[schemars(default)]
     pub access: Access,
 }
 
 impl Decode for Volume {
-    fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        let mut table = Table::open(node, path, to)?;
-        let host = table.get::<String>("host", to);
-        let ephemeral = table.get::<bool>("ephemeral", to);
-        table.finish(to);
+    fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let mut table = Table::open(node, path, diagnostics)?;
+        let host = table.get::<String>("host", diagnostics);
+        let ephemeral = table.get::<bool>("ephemeral", diagnostics);
+        table.finish(diagnostics);
         match (host, ephemeral) {
-            (Some(host), None) if !host.is_empty() && !host.contains('\0') => Some(Self::Host { host: host.into() }),
+            (Some(host), None) => Some(Self::Host { host: host.into() }),
             (None, Some(true)) => Some(Self::Ephemeral { ephemeral: true }),
             _ => {
-                to.bad(node.at, format!("`{path}` needs either `host`, a path, or `ephemeral = true`"));
+                diagnostics.bad(path, node.at, format!("expected either `host` or `ephemeral = true` in `{path}`"));
                 None
             }
         }
@@ -67,12 +67,16 @@ impl Decode for Volume {
 }
 
 impl Decode for Access {
-    fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        match String::decode(node, path, to)?.as_str() {
+    fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
+        match String::decode(node, path, diagnostics)?.as_str() {
             "read" => Some(Self::Read),
             "read-write" => Some(Self::ReadWrite),
             other => {
-                to.bad(node.at, format!("`{path}` can be {}, not `{other}`", choice(&["read", "read-write"])));
+                diagnostics.bad(
+                    path,
+                    node.at,
+                    format!("expected {} for `{path}`, found `{other}`", choice(&["read", "read-write"])),
+                );
                 None
             }
         }
@@ -80,17 +84,12 @@ impl Decode for Access {
 }
 
 impl Decode for Mount {
-    fn decode(node: &Node, path: &str, to: &mut Gathered) -> Option<Self> {
-        let mut table = Table::open(node, path, to)?;
-        let volume = table.require("volume", to);
-        let guest = table.require::<String>("guest", to);
-        let access = table.get("access", to).unwrap_or_default();
-        table.finish(to);
-        let guest = guest?;
-        if !guest.starts_with('/') || guest.contains('\0') || guest.split('/').any(|part| part == "..") {
-            to.bad(node.at, format!("`{path}.guest` is an absolute path without `..`, such as \"/data\""));
-            return None;
-        }
-        Some(Self { volume: volume?, guest, access })
+    fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let mut table = Table::open(node, path, diagnostics)?;
+        let volume = table.require("volume", diagnostics);
+        let guest = table.require("guest", diagnostics);
+        let access = table.get("access", diagnostics).unwrap_or_default();
+        table.finish(diagnostics);
+        Some(Self { volume: volume?, guest: guest?, access })
     }
 }

@@ -1,4 +1,4 @@
-//! YAML 1.2 → tree, and JSON by the same way: JSON is YAML once a strict JSON parser has accepted it.
+//! YAML 1.2 → tree. JSON takes the same path: what a strict JSON parser accepts is valid YAML.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use super::MAX_DEPTH;
 use super::problem::{ManifestProblem, ManifestProblemKind, Position, Problems};
 use super::tree::{Key, Node, Read, Value};
 
-/// Reads JSON: strict about syntax, which YAML is not, then as YAML for the positions.
+/// Reads JSON: first with a strict parser for the syntax, then as YAML for the positions.
 pub(crate) fn read_json(text: &str) -> Read {
     if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
         let at = Position { line: error.line().max(1), column: error.column().max(1) };
@@ -19,7 +19,7 @@ pub(crate) fn read_json(text: &str) -> Read {
     read(&without_surrogates(text))
 }
 
-/// Characters that JSON wrote as two escapes, as themselves: YAML has no surrogate pairs.
+/// Replaces surrogate pairs, which JSON allows and YAML does not, by the characters that they encode.
 fn without_surrogates(text: &str) -> std::borrow::Cow<'_, str> {
     if !text.contains("\\ud") && !text.contains("\\uD") {
         return text.into();
@@ -33,7 +33,7 @@ fn without_surrogates(text: &str) -> std::borrow::Cow<'_, str> {
     while let Some(c) = text[at..].chars().next() {
         let pair = escape(at).zip(escape(at + 6));
         let decoded = pair.and_then(|(high, low)| char::decode_utf16([high, low]).next()?.ok());
-        // An escape of any other kind goes on whole, so that `\\\\u` is not taken for the beginning of one.
+        // Any other escape is copied whole, so that `\\\\u` is not mistaken for the start of one.
         let length = match decoded {
             Some(c) if c as u32 > 0xffff => {
                 plain.push(c);
@@ -76,7 +76,7 @@ impl<'t> Reader<'t> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => Err(ManifestProblem::syntax(position(error.marker()), error.info())),
-            None => Err(ManifestProblem::syntax(Position::START, "the document ends too early")),
+            None => Err(ManifestProblem::syntax(Position::START, "unexpected end of the document")),
         }
     }
 
@@ -94,13 +94,13 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// One manifest is one document.
+    /// Rejects a second document.
     fn end(&mut self, node: Node) -> Result<Node, ManifestProblem> {
         loop {
             match self.next()? {
                 (Event::StreamEnd, _) => return Ok(node),
                 (Event::DocumentStart(_), span) => {
-                    let message = "a second document; a manifest is one document";
+                    let message = "unexpected second document; a manifest is a single document";
                     return Err(ManifestProblem::syntax(position(&span.start), message));
                 }
                 _ => {}
@@ -118,9 +118,9 @@ impl<'t> Reader<'t> {
             Event::SequenceStart(..) => Value::Array(self.sequence(depth)?),
             Event::MappingStart(..) => Value::Table(self.mapping(depth)?),
             Event::Alias(_) => {
-                return Err(ManifestProblem::syntax(at, "aliases (`*name`) are not taken in a manifest"));
+                return Err(ManifestProblem::syntax(at, "unsupported alias (`*name`)"));
             }
-            _ => return Err(ManifestProblem::syntax(at, "a value was expected here")),
+            _ => return Err(ManifestProblem::syntax(at, "expected a value")),
         };
         Ok(Node { at, value })
     }
@@ -142,7 +142,7 @@ impl<'t> Reader<'t> {
             let key = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(entries),
                 (Event::Scalar(text, ..), span) => Key { at: position(&span.start), text: text.into_owned() },
-                (_, span) => return Err(ManifestProblem::syntax(position(&span.start), "a key must be plain text")),
+                (_, span) => return Err(ManifestProblem::syntax(position(&span.start), "expected a scalar key")),
             };
             let (event, span) = self.next()?;
             let value = self.node(event, span, depth + 1)?;
@@ -164,7 +164,7 @@ fn position(marker: &Marker) -> Position {
     Position { line: marker.line().max(1), column: marker.col() + 1 }
 }
 
-/// A scalar by YAML 1.2's core schema: only plain, untagged text can be other than a string.
+/// A scalar by YAML 1.2's core schema: quoted or tagged text is always a string.
 fn scalar(text: &str, style: ScalarStyle, tagged: bool) -> Value {
     if style != ScalarStyle::Plain || tagged {
         return Value::String(text.to_owned());
@@ -174,12 +174,17 @@ fn scalar(text: &str, style: ScalarStyle, tagged: bool) -> Value {
         "true" => Value::Bool(true),
         "false" => Value::Bool(false),
         _ => match text.parse::<i64>() {
-            // `00501` and `+1` are text that looks like a number: a setting must arrive as it was written.
+            // `00501` and `+1` stay strings: converted to a number they would lose what was written.
             Ok(number) if number.to_string() == text => Value::Integer(number),
-            Err(_) if looks_like_a_float(text) => Value::Float,
+            Err(_) if looks_like_a_float(text) => Value::Float(number(text)),
             _ => Value::String(text.to_owned()),
         },
     }
+}
+
+fn number(text: &str) -> Option<serde_json::Number> {
+    let float = || serde_json::Number::from_f64(text.parse().ok()?);
+    text.parse::<u64>().ok().map(Into::into).or_else(float)
 }
 
 fn looks_like_a_float(text: &str) -> bool {

@@ -1,6 +1,6 @@
-//! Who could satisfy an import, and if nobody, who came nearest.
+//! The candidates to satisfy an import, or the nearest miss if there is none.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use wac_types::{ItemKind, SubtypeChecker, Type};
 
@@ -12,7 +12,7 @@ use crate::name::Name;
 use crate::problem::{NearMiss, Problem};
 use crate::resolution::Provider;
 
-/// All exports of a workload, by their names without versions.
+/// All exports of a workload, indexed by name without version.
 pub(super) struct Exports<'a>(HashMap<String, Vec<(&'a Name, &'a Extern)>>);
 
 impl<'a> Exports<'a> {
@@ -30,7 +30,7 @@ impl<'a> Exports<'a> {
         self.0.get(&unversioned(import)).map_or(&[], Vec::as_slice)
     }
 
-    /// The siblings that satisfy an import: one export each, the newest.
+    /// The siblings that satisfy an import, each with its newest matching export.
     pub(super) fn that_fit(&self, at: &Importer<'_>, import: &Extern) -> Vec<(&'a Name, &'a Extern)> {
         let mut fitting: Vec<(&Name, &Extern)> = Vec::new();
         for (name, export) in self.of_the_name(import) {
@@ -56,7 +56,7 @@ pub(super) fn version(item: &Extern) -> Option<&semver::Version> {
     item.interface.as_ref()?.version.as_ref()
 }
 
-/// Whether the names and versions of an export and an import go together; the types are another matter.
+/// Whether an export matches an import by name and version. [`fits`] compares the types.
 pub(super) fn may_serve(export: &Extern, import: &Extern) -> bool {
     match (&export.interface, &import.interface) {
         (Some(export), Some(import)) => export.may_serve(import),
@@ -64,7 +64,7 @@ pub(super) fn may_serve(export: &Extern, import: &Extern) -> bool {
     }
 }
 
-/// Whether an export's type is a subtype of an import's; if not, where they differ.
+/// Checks that an export's type is a subtype of an import's; the error says where they differ.
 pub(super) fn fits(
     exporter: &ComponentType,
     export: &Extern,
@@ -77,66 +77,90 @@ pub(super) fn fits(
         .map_err(|error| error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
-/// The host's interface that satisfies an import: a plugin's before WASI's, and the nearest version of those.
+/// The interface that an import implements, if its name is a label.
+pub(super) fn implemented(import: &Extern) -> Option<InterfaceName> {
+    import.interface.clone().filter(|_| import.label.is_some())
+}
+
+/// An import or export as lists show it: with the interface that a label implements.
+pub(super) fn described(item: &Extern) -> String {
+    implemented(item).map_or_else(|| item.name.clone(), |interface| format!("{} ({interface})", item.name))
+}
+
+/// The best of the host's interfaces that satisfy an import: a plugin's before WASI's, the exact version before the newest.
+pub(super) fn best<'a>(
+    host: &'a [HostInterface],
+    import: &InterfaceName,
+    eligible: impl Fn(&HostInterface) -> bool,
+) -> Option<&'a HostInterface> {
+    let serving = host.iter().filter(|h| h.name.may_serve(import) && eligible(h));
+    serving.max_by_key(|h| (h.plugin.is_some(), h.name.version == import.version, h.name.version.clone()))
+}
+
+/// The plugins that satisfy an import.
+pub(super) fn plugins(host: &[HostInterface], import: &InterfaceName) -> BTreeSet<String> {
+    host.iter().filter(|h| h.name.may_serve(import)).filter_map(|h| h.plugin.clone()).collect()
+}
+
+/// The host as the provider of an import.
 pub(super) fn from_host(host: &[HostInterface], import: &InterfaceName) -> Option<Provider> {
-    let found = host
-        .iter()
-        .filter(|h| h.name.may_serve(import))
-        .max_by_key(|h| (h.plugin.is_some(), h.name.version == import.version, h.name.version.clone()))?;
+    let found = best(host, import, |_| true)?;
     let (interface, grant) = (found.name.to_string(), found.grant);
     Some(match &found.plugin {
-        Some(plugin) => Provider::Plugin { plugin: plugin.clone(), interface, grant },
+        Some(plugin) => Provider::Plugin { plugin: plugin.clone(), interface, grant, target: None },
         None => Provider::Wasi { interface, grant },
     })
 }
 
-/// The host's interface that would satisfy an import with something that it grants.
+/// The granting interface of the host that would satisfy an import.
 pub(super) fn granted_by_host(host: &[HostInterface], import: &Extern) -> Option<String> {
-    match from_host(host, import.interface.as_ref()?)? {
-        Provider::Plugin { interface, grant: true, .. } | Provider::Wasi { interface, grant: true } => Some(interface),
-        _ => None,
-    }
+    let found = best(host, import.interface.as_ref()?, |_| true)?;
+    found.grant.then(|| found.name.to_string())
 }
 
-/// Whether an import that a sibling satisfies passes handles of an interface that each component has its own of. Gives
-/// that interface.
+/// The scoped interface whose handles would pass through an import that a sibling satisfies, if there is one.
 pub(super) fn passes_a_grant(at: &Importer<'_>, import: &Extern) -> Option<String> {
     let types = &at.component.types;
     let ItemKind::Instance(id) = import.kind else { return None };
     types[id].uses.values().find_map(|used| {
         let owner = types[used.interface].id.as_deref()?;
-        let has_resources = types[used.interface].exports.values();
-        let has_resources = has_resources.into_iter().any(|k| matches!(k, ItemKind::Type(Type::Resource(_))));
+        let mut kinds = types[used.interface].exports.values();
+        let has_resources = kinds.any(|k| matches!(k, ItemKind::Type(Type::Resource(_))));
+        // Several labels can import one interface: the resource is of the import with this very type.
+        let is_owner = |i: &&Extern| matches!(i.kind, ItemKind::Instance(id) if id == used.interface);
+        let imports = at.component.imports();
+        let import = imports.iter().find(is_owner).or_else(|| imports.iter().find(|i| i.name == owner));
         let name = InterfaceName::parse(owner)?;
-        let grant = from_host(at.host, &name).is_some_and(|p| p.is_grant());
-        let import = at.component.imports().iter().find(|i| i.name == owner);
-        let own = import.is_none_or(|i| at.exports.that_fit(at, i).is_empty());
-        (has_resources && grant && own).then(|| owner.to_owned())
+        let name = import.and_then(|i| i.interface.as_ref()).unwrap_or(&name);
+        let grant = best(at.host, name, |_| true).is_some_and(|h| h.grant);
+        let own = import.is_none_or(|i| !at.is_served_by_sibling(i));
+        (has_resources && grant && own).then(|| name.to_string())
     })
 }
 
-/// The problem of an import that nothing satisfies.
+/// Builds [`Problem::MissingImport`].
 pub(super) fn missing(at: &Importer<'_>, import: &Extern) -> Problem {
     let siblings: Vec<_> = at.types.keys().filter(|name| *name != at.name).map(|n| format!("`{n}`")).collect();
-    let mut plugins: Vec<_> = at.host.iter().filter_map(|h| h.plugin.as_deref()).collect();
-    plugins.dedup();
-    let mut looked_at = Vec::new();
-    looked_at.push(match siblings.len() {
-        0 => "no other component".to_owned(),
+    let plugins: BTreeSet<_> = at.host.iter().filter_map(|h| h.plugin.as_deref()).collect();
+    let plugins: Vec<_> = plugins.into_iter().collect();
+    let mut searched = Vec::new();
+    searched.push(match siblings.len() {
+        0 => "no sibling".to_owned(),
         1..=8 => format!("the exports of {}", siblings.join(", ")),
-        many => format!("the exports of {many} other components"),
+        many => format!("the exports of {many} siblings"),
     });
     if !plugins.is_empty() {
-        looked_at.push(format!("the plugins {}", plugins.join(", ")));
+        searched.push(format!("the plugins {}", plugins.join(", ")));
     }
-    looked_at.push("WASI".to_owned());
+    searched.push("WASI".to_owned());
     if !at.unread.is_empty() {
-        looked_at.push(format!("not at {}, which could not be loaded", at.unread.join(", ")));
+        searched.push(format!("not {}, which failed to load", at.unread.join(", ")));
     }
     Problem::MissingImport {
         component: at.name.clone(),
         import: import.name.clone(),
-        looked_at,
+        interface: implemented(import),
+        searched,
         nearest: near_miss(at, import),
     }
 }
@@ -144,10 +168,10 @@ pub(super) fn missing(at: &Importer<'_>, import: &Extern) -> Problem {
 fn near_miss(at: &Importer<'_>, import: &Extern) -> Option<NearMiss> {
     let of_the_name = at.exports.of_the_name(import);
     if let Some((name, export)) = of_the_name.iter().find(|(name, _)| *name != at.name) {
-        let (who, has) = (format!("`{name}`"), export.name.clone());
+        let (provider, interface) = (format!("`{name}`"), export.name.clone());
         return Some(match fits(&at.types[*name], export, at.component, import) {
-            Err(difference) if may_serve(export, import) => NearMiss::Type { who, has, difference },
-            _ => NearMiss::Version { who, has },
+            Err(difference) if may_serve(export, import) => NearMiss::Type { provider, interface, difference },
+            _ => NearMiss::Version { provider, interface },
         });
     }
     if !of_the_name.is_empty() {
@@ -155,7 +179,7 @@ fn near_miss(at: &Importer<'_>, import: &Extern) -> Option<NearMiss> {
     }
     let wanted = import.interface.as_ref()?;
     if let Some(host) = at.host.iter().find(|h| h.name.same_interface(wanted)) {
-        return Some(NearMiss::Version { who: provider(host), has: host.name.to_string() });
+        return Some(NearMiss::Version { provider: provider(host), interface: host.name.to_string() });
     }
     if let Some(owner) = at.types.keys().find(|n| n.as_str() == wanted.namespace && *n != at.name) {
         return Some(NearMiss::Scoped { owner: owner.clone() });
@@ -176,6 +200,6 @@ fn like_name(at: &Importer<'_>, wanted: &InterfaceName) -> Option<NearMiss> {
         .collect();
     known.sort();
     let near = nearest(&text, known.iter().map(|(name, ..)| name.as_str()))?;
-    let (_, who, has) = known.iter().find(|(name, ..)| name == near)?;
-    Some(NearMiss::Name { who: who.clone(), has: has.clone() })
+    let (_, provider, interface) = known.iter().find(|(name, ..)| name == near)?;
+    Some(NearMiss::Name { provider: provider.clone(), interface: interface.clone() })
 }

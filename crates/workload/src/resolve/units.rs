@@ -1,10 +1,11 @@
-//! Entries, what each reaches, and in which order it is instantiated.
+//! Entry components, the components each one reaches, and their instantiation order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ComponentTypes;
 use super::links::nearest_component;
 use crate::component::ComponentType;
+use crate::manifest::Extensions;
 use crate::name::Name;
 use crate::problem::Problem;
 use crate::resolution::{Provider, Resolution, Unit};
@@ -16,6 +17,7 @@ type Graph<'a> = BTreeMap<&'a Name, BTreeSet<&'a Name>>;
 pub(super) fn find(
     workload: &Workload,
     types: &ComponentTypes,
+    extensions: &Extensions,
     resolution: &mut Resolution,
     problems: &mut Vec<Problem>,
 ) {
@@ -33,8 +35,8 @@ pub(super) fn find(
     let cycles = cycles(&graph);
     let cyclic = !cycles.is_empty();
     problems.extend(cycles.into_iter().map(|components| Problem::Cycle { components }));
-    let entries = entries(workload, types, &graph, problems);
-    // In a circle there is no order, and what cannot be ordered is not a unit.
+    let entries = entries(workload, types, extensions, &graph, problems);
+    // A cycle has no instantiation order, so there are no units.
     let units: Vec<Unit> = if cyclic { Vec::new() } else { entries.iter().map(|entry| unit(entry, &graph)).collect() };
     if !cyclic {
         warn(workload, &units, &graph, problems);
@@ -42,35 +44,33 @@ pub(super) fn find(
     resolution.units = units;
 }
 
-/// The components that triggers call and the services; without triggers, those that no sibling imports from.
-fn entries(workload: &Workload, types: &ComponentTypes, graph: &Graph<'_>, problems: &mut Vec<Problem>) -> Vec<Name> {
+/// The components that triggers call, and the services; without triggers, those that no sibling imports from.
+fn entries(
+    workload: &Workload,
+    types: &ComponentTypes,
+    extensions: &Extensions,
+    graph: &Graph<'_>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Name> {
     let mut entries = BTreeSet::new();
-    let http = workload.triggers.http.iter().map(|t| &t.component).enumerate();
-    let command = workload.triggers.command.iter().map(|t| &t.component).enumerate();
-    let called = http
-        .map(|(i, name)| {
-            (
-                format!("triggers.http.{i}"),
-                name,
-                HTTP,
-                &["wasi:http/incoming-handler@0.2.0", "wasi:http/handler@0.3.0"][..],
-            )
-        })
-        .chain(command.map(|(i, name)| (format!("triggers.command.{i}"), name, RUN, RUN_INTERFACES)));
-    for (trigger, name, wanted, interfaces) in called {
+    for (key, i, entry) in workload.triggers.entries() {
+        // Validation reports a kind that no extension adds.
+        let Some(kind) = extensions.trigger(key) else { continue };
+        let (trigger, name) = (format!("triggers.{key}.{i}"), &entry.component);
         let Some(component) = types.get(name) else {
-            // A component that is declared but could not be read has its own problem already.
+            // A component that failed to load is already reported.
             if !workload.components.contains_key(name) {
                 let nearest = nearest_component(name, types);
                 problems.push(Problem::TriggerUnknownComponent { trigger, name: name.clone(), nearest });
             }
             continue;
         };
-        if exports_any(component, interfaces) {
+        if kind.interfaces().is_empty() || exports_any(component, kind.interfaces()) {
             entries.insert(name.clone());
         } else {
             let exports = component.exports().iter().map(|e| e.name.clone()).collect();
-            problems.push(Problem::TriggerWithoutExport { trigger, component: name.clone(), wanted, exports });
+            let (component, wanted) = (name.clone(), kind.wanted());
+            problems.push(Problem::TriggerWithoutExport { trigger, component, wanted, exports });
         }
     }
     let services = workload.components.iter().filter(|(_, component)| component.service);
@@ -79,7 +79,7 @@ fn entries(workload: &Workload, types: &ComponentTypes, graph: &Graph<'_>, probl
             entries.insert(name.clone());
         } else {
             let exports = component.exports().iter().map(|e| e.name.clone()).collect();
-            problems.push(Problem::ServiceWithoutExport { component: name.clone(), wanted: RUN, exports });
+            problems.push(Problem::ServiceWithoutExport { component: name.clone(), wanted: RUN.to_owned(), exports });
         }
     }
     if workload.triggers.is_empty() {
@@ -89,22 +89,23 @@ fn entries(workload: &Workload, types: &ComponentTypes, graph: &Graph<'_>, probl
     entries.into_iter().collect()
 }
 
-const HTTP: &str = "`wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`";
 const RUN_INTERFACES: &[&str] = &["wasi:cli/run@0.2.0", "wasi:cli/run@0.3.0"];
 const RUN: &str = "`wasi:cli/run@0.2` or `wasi:cli/run@0.3`";
 
-/// Whether a component exports one of these interfaces, in any version of their tracks.
+/// Whether a component exports one of these interfaces in a compatible version.
 fn exports_any(component: &ComponentType, interfaces: &[&str]) -> bool {
     let wanted: Vec<_> = interfaces.iter().filter_map(|i| crate::InterfaceName::parse(i)).collect();
-    let names = component.exports().iter().filter_map(|e| e.interface.as_ref());
+    // A caller looks an export up by the interface's name, so that a label does not serve.
+    let unlabelled = component.exports().iter().filter(|e| e.label.is_none());
+    let names = unlabelled.filter_map(|e| e.interface.as_ref());
     names.into_iter().any(|name| wanted.iter().any(|w| name.may_serve(w)))
 }
 
-/// An entry with all that it reaches, each component after those it imports from. The graph has no circle.
+/// An entry and everything it reaches, each component after those it imports from. The graph must be acyclic.
 fn unit(entry: &Name, graph: &Graph<'_>) -> Unit {
     let mut components = Vec::new();
     let mut seen = BTreeSet::from([entry]);
-    // Depth first with a stack of its own: a chain of components may be longer than a thread's stack.
+    // Iterative depth-first search: a long chain of components would overflow the thread's stack.
     let mut stack = vec![(entry, graph.get(entry).into_iter().flatten())];
     while let Some((name, rest)) = stack.last_mut() {
         if let Some(next) = rest.find(|next| seen.insert(next)) {
@@ -117,10 +118,10 @@ fn unit(entry: &Name, graph: &Graph<'_>) -> Unit {
     Unit { entry: entry.clone(), components }
 }
 
-/// Each circle once, starting at its first name.
+/// Each cycle once, starting at its least name.
 fn cycles(graph: &Graph<'_>) -> Vec<Vec<Name>> {
     let mut waiting: BTreeMap<&Name, BTreeSet<&Name>> = graph.clone();
-    // Take away what imports nothing that is left, until only circles and what leads into them remain.
+    // Remove components without remaining dependencies until only cycles and their importers remain.
     loop {
         let done: Vec<_> = waiting.iter().filter(|(_, deps)| deps.is_empty()).map(|(name, _)| *name).collect();
         if done.is_empty() {
@@ -143,9 +144,9 @@ fn cycles(graph: &Graph<'_>) -> Vec<Vec<Name>> {
             at = next;
         }
         if let Some(first) = path.iter().position(|name| *name == at) {
-            let circle = &path[first..];
-            let least = circle.iter().enumerate().min_by_key(|(_, name)| **name).map_or(0, |(i, _)| i);
-            found.insert(circle[least..].iter().chain(&circle[..least]).map(|n| (*n).clone()).collect());
+            let cycle = &path[first..];
+            let least = cycle.iter().enumerate().min_by_key(|(_, name)| **name).map_or(0, |(i, _)| i);
+            found.insert(cycle[least..].iter().chain(&cycle[..least]).map(|n| (*n).clone()).collect());
         }
     }
     found.into_iter().collect()
@@ -164,7 +165,7 @@ fn warn(workload: &Workload, units: &[Unit], graph: &Graph<'_>, problems: &mut V
         let set = [("limits", component.limits.is_default()), ("instances", component.instances.is_default())];
         for (key, _) in set.into_iter().filter(|(_, default)| !default) {
             let entries = units.iter().filter(|u| u.components.contains(name)).map(|u| u.entry.clone()).collect();
-            problems.push(Problem::NoEffect { component: name.clone(), key, entries });
+            problems.push(Problem::NoEffect { component: name.clone(), key: key.to_owned(), entries });
         }
     }
 }

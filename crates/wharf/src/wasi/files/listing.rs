@@ -1,7 +1,8 @@
-//! The entries of a folder, read whole before a component sees the first, and counted as memory of its instance.
+//! Directory listings, buffered by the host and charged to the memory of the instance.
 //!
-//! The engine reads a folder on a thread that waits for a reader of WASI 0.3 at each entry: as many of those as there are
-//! threads, and nothing else of the host reads a file or looks up a name.
+//! wasmtime lists a directory on a blocking thread, which in WASI 0.3 waits for the component at each entry. Components that do
+//! not read could occupy all blocking threads, which the host needs for files and lookups. So the host reads entries as fast as the
+//! system returns them, whether or not the component reads.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,14 +16,14 @@ use wasmtime_wasi::p2::bindings::filesystem::types as p2;
 use wasmtime_wasi::p2::{FsError, ReaddirIterator};
 use wasmtime_wasi::p3::bindings::filesystem::types::DirectoryEntry;
 
-use crate::ctx::{Charge, Ctx};
+use crate::store::{Charge, StoreData};
 
-/// What an entry takes beyond its name, in bytes.
-const ENTRY: usize = 64;
-/// How many entries a component is given at a time.
-const AT_ONCE: usize = 64;
+/// The size of an entry without its name, in bytes.
+const ENTRY_OVERHEAD: usize = 64;
+/// The most entries that are passed to a component at a time.
+const BATCH: usize = 64;
 
-/// The entries of a folder that a component of WASI 0.2 reads.
+/// A directory listing of WASI 0.2.
 pub(super) struct Listing {
     entries: vec::IntoIter<Result<p2::DirectoryEntry, FsError>>,
     size: usize,
@@ -31,11 +32,12 @@ pub(super) struct Listing {
 impl Listing {
     pub(super) fn new(read: ReaddirIterator) -> Self {
         let entries: Vec<_> = read.into_iter().collect();
-        let size = entries.iter().map(|entry| ENTRY + entry.as_ref().map_or(0, |entry| entry.name.len())).sum();
+        let size =
+            entries.iter().map(|entry| ENTRY_OVERHEAD + entry.as_ref().map_or(0, |entry| entry.name.len())).sum();
         Self { entries: entries.into_iter(), size }
     }
 
-    /// What all of them took; they go together.
+    /// Returns the size of all entries, in bytes. Entries stay allocated until the listing is dropped.
     pub(super) fn size(&self) -> usize {
         self.size
     }
@@ -45,26 +47,30 @@ impl Listing {
     }
 }
 
-/// The same entries as a stream of WASI 0.3 has, which are read as fast as the system gives them.
-pub(super) fn whole(
-    store: &mut StoreContextMut<'_, Ctx>,
+/// Returns a stream of the same entries, which the host buffers.
+pub(super) fn buffered(
+    store: &mut StoreContextMut<'_, StoreData>,
     entries: StreamReader<DirectoryEntry>,
 ) -> wasmtime::Result<StreamReader<DirectoryEntry>> {
     let charge = store.data_mut().charge();
-    let read = Arc::new(Mutex::new(Read { entries: VecDeque::new(), done: false, reader: None, size: 0, charge }));
-    entries.pipe(store.as_context_mut(), Reading(read.clone()))?;
-    StreamReader::new(store, Giving(read))
+    let buffer = Arc::new(Mutex::new(Buffer { entries: VecDeque::new(), done: false, reader: None, size: 0, charge }));
+    entries.pipe(store.as_context_mut(), BufferWriter(buffer.clone()))?;
+    StreamReader::new(store, BufferReader(buffer))
 }
 
-struct Read {
+/// The buffered entries of a directory.
+struct Buffer {
     entries: VecDeque<DirectoryEntry>,
+    /// Whether the whole directory is in the buffer.
     done: bool,
+    /// The waker of a component that waits for an entry.
     reader: Option<Waker>,
+    /// The size of all entries that were read, in bytes.
     size: usize,
     charge: Charge,
 }
 
-impl Read {
+impl Buffer {
     fn wake(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
@@ -72,74 +78,74 @@ impl Read {
     }
 }
 
-fn lock(read: &Mutex<Read>) -> MutexGuard<'_, Read> {
-    read.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(buffer: &Mutex<Buffer>) -> MutexGuard<'_, Buffer> {
+    buffer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the folder, and has done so when this is dropped.
-struct Reading(Arc<Mutex<Read>>);
+/// Fills the buffer. wasmtime drops it at the end of the directory.
+struct BufferWriter(Arc<Mutex<Buffer>>);
 
-impl StreamConsumer<Ctx> for Reading {
+impl StreamConsumer<StoreData> for BufferWriter {
     type Item = DirectoryEntry;
 
     fn poll_consume(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
-        mut store: StoreContextMut<Ctx>,
+        mut store: StoreContextMut<StoreData>,
         mut source: Source<'_, DirectoryEntry>,
         _: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
         let mut entries = Vec::with_capacity(source.remaining(&mut store));
         source.read(&mut store, &mut entries)?;
-        let size = entries.iter().map(|entry| ENTRY + entry.name.len()).sum();
-        let mut read = lock(&self.0);
-        read.size += size;
-        read.charge.set(read.size);
-        read.entries.extend(entries);
-        read.wake();
-        drop(read);
-        store.data_mut().kept(size);
+        let size = entries.iter().map(|entry| ENTRY_OVERHEAD + entry.name.len()).sum();
+        let mut buffer = lock(&self.0);
+        buffer.size += size;
+        buffer.charge.set(buffer.size);
+        buffer.entries.extend(entries);
+        buffer.wake();
+        drop(buffer);
+        store.data_mut().count_kept(size);
         Poll::Ready(Ok(StreamResult::Completed))
     }
 }
 
-impl Drop for Reading {
+impl Drop for BufferWriter {
     fn drop(&mut self) {
-        let mut read = lock(&self.0);
-        read.done = true;
-        read.wake();
+        let mut buffer = lock(&self.0);
+        buffer.done = true;
+        buffer.wake();
     }
 }
 
-/// Gives the entries to the component.
-struct Giving(Arc<Mutex<Read>>);
+/// Passes the buffered entries to the component.
+struct BufferReader(Arc<Mutex<Buffer>>);
 
-impl StreamProducer<Ctx> for Giving {
+impl StreamProducer<StoreData> for BufferReader {
     type Item = DirectoryEntry;
     type Buffer = VecBuffer<DirectoryEntry>;
 
     fn poll_produce<'a>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut store: StoreContextMut<'a, Ctx>,
+        mut store: StoreContextMut<'a, StoreData>,
         mut destination: Destination<'a, DirectoryEntry, Self::Buffer>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        let mut read = lock(&self.0);
-        if read.entries.is_empty() {
-            if read.done {
+        let mut buffer = lock(&self.0);
+        if buffer.entries.is_empty() {
+            if buffer.done {
                 return Poll::Ready(Ok(StreamResult::Dropped));
             }
             if finish {
                 return Poll::Ready(Ok(StreamResult::Cancelled));
             }
-            read.reader = Some(cx.waker().clone());
+            buffer.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        // A read of nothing asks whether there is something.
+        // A read with no room only asks whether an entry is ready.
         if destination.remaining(&mut store) != Some(0) {
-            let count = read.entries.len().min(AT_ONCE);
-            let entries: Vec<_> = read.entries.drain(..count).collect();
+            let count = buffer.entries.len().min(BATCH);
+            let entries: Vec<_> = buffer.entries.drain(..count).collect();
             destination.set_buffer(entries.into());
         }
         Poll::Ready(Ok(StreamResult::Completed))

@@ -1,4 +1,4 @@
-//! Streams of files of WASI 0.2, counted as long as they are open.
+//! File streams of WASI 0.2, which count as open files until they are dropped.
 
 use std::sync::Arc;
 
@@ -7,30 +7,30 @@ use bytes::Bytes;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamResult};
 
-/// A stream, and what counts it.
+/// A stream with the guard that counts it.
 struct Counted<S> {
     stream: S,
-    _open: Arc<()>,
+    _guard: Arc<()>,
 }
 
-/// Counts a stream of the engine's in its own place.
+/// Replaces an input stream of wasmtime by a counted one.
 pub(super) fn counted_input(
     table: &mut ResourceTable,
     stream: Resource<DynInputStream>,
-    open: Arc<()>,
+    guard: Arc<()>,
 ) -> wasmtime::Result<Resource<DynInputStream>> {
     let stream = table.delete(stream)?;
-    Ok(table.push(Box::new(Counted { stream, _open: open }) as DynInputStream)?)
+    Ok(table.push(Box::new(Counted { stream, _guard: guard }) as DynInputStream)?)
 }
 
-/// The same of a stream that is written to.
+/// Replaces an output stream of wasmtime by a counted one.
 pub(super) fn counted_output(
     table: &mut ResourceTable,
     stream: Resource<DynOutputStream>,
-    open: Arc<()>,
+    guard: Arc<()>,
 ) -> wasmtime::Result<Resource<DynOutputStream>> {
     let stream = table.delete(stream)?;
-    Ok(table.push(Box::new(Counted { stream, _open: open }) as DynOutputStream)?)
+    Ok(table.push(Box::new(Counted { stream, _guard: guard }) as DynOutputStream)?)
 }
 
 #[async_trait]

@@ -1,0 +1,71 @@
+//! What a host does, in process and over the wire alike.
+
+use async_trait::async_trait;
+
+use crate::error::ApiError;
+use crate::types::{Heartbeat, WorkloadStatus};
+use crate::workload::Workload;
+
+/// A host of workloads.
+///
+/// `wharf`'s `Host` implements it in process, and `Client` (feature `client`) for a remote host, with the same results and
+/// errors; [`ErrorCode::Transport`](crate::ErrorCode::Transport) is the only code that a remote host adds. A program that
+/// takes `&dyn HostApi` works with both:
+///
+/// ```
+/// use wharf_api::{ApiError, ErrorCode, HostApi, Workload, WorkloadStatus};
+///
+/// /// Starts a workload, or replaces the version that runs.
+/// async fn apply(host: &dyn HostApi, workload: Workload) -> Result<WorkloadStatus, ApiError> {
+///     match host.workload_start(workload.clone()).await {
+///         Err(error) if error.code == ErrorCode::AlreadyRunning => host.workload_update(workload).await,
+///         started => started,
+///     }
+/// }
+/// ```
+///
+/// An id is `namespace/name`, as [`Workload::id`] gives it.
+#[async_trait]
+pub trait HostApi: Send + Sync {
+    /// Reports that the host is alive, and which workloads it has.
+    ///
+    /// # Errors
+    /// None in process; `Transport` from a remote host.
+    async fn heartbeat(&self) -> Result<Heartbeat, ApiError>;
+
+    /// Starts a workload; it serves when this returns.
+    ///
+    /// # Errors
+    /// `AlreadyRunning` when the id is taken; `Invalid` with every problem as a diagnostic; `Failed` when the host cannot
+    /// start it; `Refused` by a trigger or a plugin; `ShuttingDown`.
+    async fn workload_start(&self, workload: Workload) -> Result<WorkloadStatus, ApiError>;
+
+    /// Replaces a running workload by a new version: new calls go to the new version, and the host waits for those that
+    /// run in the old one, up to its drain time. No call is refused on the way. When the new version cannot start, the
+    /// old one stays.
+    ///
+    /// # Errors
+    /// `NotRunning` when there is nothing to replace; otherwise as [`workload_start`](Self::workload_start).
+    async fn workload_update(&self, workload: Workload) -> Result<WorkloadStatus, ApiError>;
+
+    /// Stops a workload: it takes no new calls, the host waits for those that run, up to its drain time, ends the rest,
+    /// and then stops the services.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no workload of this id.
+    async fn workload_stop(&self, id: &str) -> Result<WorkloadStatus, ApiError>;
+
+    /// Reports on a workload.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no workload of this id.
+    async fn workload_status(&self, id: &str) -> Result<WorkloadStatus, ApiError>;
+
+    /// Calls an exported function of an entry component, written as WAVE text such as `greet("you")`; returns the results
+    /// as WAVE text.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such workload, entry or function; `Busy` when the call is not admitted; `CallFailed`
+    /// when the arguments do not fit, the function traps or a limit is reached.
+    async fn call(&self, id: &str, component: &str, wave_text: &str) -> Result<Vec<String>, ApiError>;
+}

@@ -1,0 +1,144 @@
+//! What a host reports, and what a call carries.
+//!
+//! Data alone: every type serialises to JSON, whose text `tests/golden/` pins, and reads it back without the fields that
+//! this version does not know. A field that comes later has a default, so that the status of an older host is read, too.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use workload::Name;
+
+use crate::limit::{self, Limit};
+
+/// What a host reports of itself.
+///
+/// ```
+/// let text = r#"{
+///     "id": "8f14e45f", "friendly_name": "edge-1", "labels": { "zone": "eu" }, "version": "0.1.0", "api_version": 1,
+///     "uptime_ms": 1500, "workloads": [{ "id": "default/guestbook", "state": "running" }]
+/// }"#;
+/// let heartbeat: wharf_api::Heartbeat = serde_json::from_str(text)?;
+/// assert_eq!(heartbeat.workloads[0].state, wharf_api::State::Running);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// A unique id, which is new at each start of the host.
+    pub id: String,
+    /// A name for people.
+    pub friendly_name: String,
+    /// The labels that the host is configured with.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The release of Wharf.
+    pub version: String,
+    /// The newest version of the API that the host supports: [`API_VERSION`](crate::API_VERSION) of its release.
+    pub api_version: u32,
+    /// Time since the host started, in milliseconds.
+    pub uptime_ms: u64,
+    /// The workloads on the host, in the order of their ids.
+    pub workloads: Vec<WorkloadSummary>,
+}
+
+/// A workload in a [`Heartbeat`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadSummary {
+    /// `namespace/name`.
+    pub id: String,
+    /// Where it is between start and stop.
+    pub state: State,
+}
+
+/// What a host reports of one workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadStatus {
+    /// `namespace/name`.
+    pub id: String,
+    /// The version that the workload declares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Where it is between start and stop.
+    pub state: State,
+    /// The entry components: those that triggers call.
+    pub entries: Vec<Name>,
+    /// The number of components.
+    pub components: usize,
+    /// The calls that run or wait for admission.
+    pub calls: usize,
+    /// The idle instances: warm ones, and used ones that another call can reuse.
+    pub ready: usize,
+    /// The instances that serve several calls at once, or that run on after their calls returned.
+    pub shared: usize,
+    /// The number of refusals by each limit that was reached. A reader drops limits that it does not know.
+    #[serde(default, deserialize_with = "limit::known")]
+    pub refusals: BTreeMap<Limit, u64>,
+    /// Time since the workload started, in milliseconds.
+    pub uptime_ms: u64,
+    /// The services.
+    #[serde(default)]
+    pub services: Vec<ServiceStatus>,
+    /// The health of the plugins that the workload uses.
+    #[serde(default)]
+    pub health: Vec<PluginHealth>,
+    /// The warnings of its start.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// The states of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum State {
+    /// The host loads and links it; it takes no calls yet.
+    Starting,
+    /// It takes calls.
+    Running,
+    /// It takes no new calls, and the host waits for those that run.
+    Stopping,
+    /// It takes no calls, and none runs.
+    Stopped,
+    /// A state that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a host reports of a service: a component that runs as long as its workload does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// The component.
+    pub component: Name,
+    /// The number of restarts since the workload started.
+    pub restarts: u64,
+}
+
+/// What a plugin reports of its backend, such as a database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginHealth {
+    /// The plugin's name.
+    pub plugin: String,
+    /// Whether its backend works.
+    pub healthy: bool,
+    /// Why the backend does not work, or which backend it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// A call of an exported function, as [`HostApi::call`](crate::HostApi::call) makes it.
+///
+/// [WAVE](https://github.com/bytecodealliance/wasm-tools/tree/main/crates/wasm-wave) is the component model's text format
+/// for values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRequest {
+    /// The entry component.
+    pub component: String,
+    /// The function and its arguments as WAVE text: `greet("you")`, or `wasi:cli/run@0.2.0#run()`.
+    pub call: String,
+}
+
+/// The results of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallResponse {
+    /// The results as WAVE text, in order.
+    pub results: Vec<String>,
+}

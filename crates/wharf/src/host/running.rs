@@ -1,0 +1,127 @@
+//! A running workload: its entries, its calls, its services, and their end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wharf_api::{PluginHealth, ServiceStatus, State, WorkloadStatus};
+use workload::{Name, Problem, Workload};
+
+use super::millis;
+use super::service::Service;
+use crate::limits::Limit;
+use crate::plugin::Health;
+use crate::prepare::grant::Grants;
+use crate::run::entry::Entry;
+use crate::run::tracker::CallTracker;
+
+/// How long calls may take to end after they were terminated.
+const TERMINATION: Duration = Duration::from_secs(5);
+
+/// A workload that runs.
+pub struct Running {
+    workload: Workload,
+    entries: BTreeMap<Name, Arc<Entry>>,
+    calls: Arc<CallTracker>,
+    started: Instant,
+    warnings: Vec<Problem>,
+    /// Stopped after the calls, which may still use them.
+    services: tokio::sync::Mutex<Vec<Service>>,
+    /// Released last.
+    grants: tokio::sync::Mutex<Grants>,
+}
+
+impl Running {
+    pub(super) fn new(
+        workload: Workload,
+        entries: BTreeMap<Name, Arc<Entry>>,
+        calls: Arc<CallTracker>,
+        warnings: Vec<Problem>,
+        grants: Grants,
+    ) -> Self {
+        let (services, grants) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::new(grants));
+        Self { workload, entries, calls, started: Instant::now(), warnings, services, grants }
+    }
+
+    /// The workload as it was declared.
+    pub fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
+    /// An entry component, ready for calls.
+    pub fn entry(&self, component: &str) -> Option<&Arc<Entry>> {
+        self.entries.get(component)
+    }
+
+    /// All entry components.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.values()
+    }
+
+    pub(super) async fn start_services(&self) {
+        let declared = &self.workload.components;
+        let entries = self.entries.iter().filter(|(name, _)| declared[*name].service);
+        self.services.lock().await.extend(entries.map(|(_, entry)| Service::start(&self.workload, entry.clone())));
+    }
+
+    /// Waits for the calls in progress until the deadline and terminates the rest, then stops the services and releases the
+    /// plugins.
+    pub(super) async fn stop(&self, deadline: tokio::time::Instant) {
+        self.calls.close();
+        if tokio::time::timeout_at(deadline, self.calls.drained()).await.is_err() {
+            let (workload, calls) = (self.workload.id(), self.calls.calls());
+            tracing::warn!(workload, calls, "drain time is over; terminating the calls in progress");
+        }
+        self.calls.terminate();
+        // A terminated call ends at its next step; one that blocks in a host function is not waited for.
+        tokio::time::timeout(TERMINATION, self.calls.drained()).await.ok();
+        let mut services = self.services.lock().await;
+        for service in &mut *services {
+            service.stop().await;
+        }
+        services.clear();
+        self.entries.values().for_each(|entry| entry.clear());
+        self.grants.lock().await.release().await;
+    }
+
+    fn services(&self) -> Vec<ServiceStatus> {
+        // Locked only while services start or stop.
+        self.services.try_lock().map_or_else(|_| Vec::new(), |services| services.iter().map(Service::status).collect())
+    }
+
+    fn refusals(&self) -> BTreeMap<Limit, u64> {
+        let mut all = BTreeMap::new();
+        for (limit, count) in self.entries().flat_map(|entry| entry.tracker().refusals.counts()) {
+            *all.entry(limit).or_default() += count;
+        }
+        all
+    }
+
+    async fn health(&self) -> Vec<PluginHealth> {
+        // Locked only by another status, or while the plugins are released.
+        let Ok(grants) = self.grants.try_lock() else { return Vec::new() };
+        let health = grants.health().await.into_iter().map(|(plugin, health)| match health {
+            Health::Healthy => PluginHealth { plugin, healthy: true, detail: None },
+            Health::Unhealthy(detail) => PluginHealth { plugin, healthy: false, detail: Some(detail) },
+        });
+        health.collect()
+    }
+
+    pub(super) async fn status(&self, state: State) -> WorkloadStatus {
+        WorkloadStatus {
+            id: self.workload.id(),
+            version: self.workload.version.as_ref().map(ToString::to_string),
+            state,
+            entries: self.entries.keys().cloned().collect(),
+            components: self.workload.components.len(),
+            calls: self.calls.calls(),
+            ready: self.entries().map(|entry| entry.ready()).sum(),
+            shared: self.calls.shared_instances(),
+            refusals: self.refusals(),
+            uptime_ms: millis(self.started.elapsed()),
+            services: self.services(),
+            health: self.health().await,
+            warnings: self.warnings.iter().map(ToString::to_string).collect(),
+        }
+    }
+}

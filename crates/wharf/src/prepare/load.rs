@@ -1,0 +1,185 @@
+//! `Workload` → the components' code and types.
+//!
+//! Takes a workload and a [`SourceLoader`]; gives a [`Loaded`] and every [`LoadError`]. Never compiles.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use workload::manifest::{Component, Digest};
+use workload::{ComponentError, ComponentType, Name, Workload};
+
+use super::adapt::{AdaptError, adapt};
+use super::source::{SourceError, SourceLoader};
+
+/// The components of a workload: their code, and what they import and export.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The code, by component.
+    pub code: BTreeMap<Name, LoadedCode>,
+    /// The types, by component.
+    pub types: BTreeMap<Name, ComponentType>,
+}
+
+/// The code of a component as it was loaded.
+#[derive(Clone, Debug)]
+pub enum LoadedCode {
+    /// A component.
+    Component(Arc<[u8]>),
+    /// A core module that is a program of WASI 0.1. It runs as it is; fused with others, it runs as an adapted component.
+    Program {
+        /// The module.
+        module: Arc<[u8]>,
+        /// The component that adapts it.
+        component: Arc<[u8]>,
+    },
+}
+
+impl LoadedCode {
+    /// The bytes of the component, or of the component that adapts a program.
+    pub fn component(&self) -> &Arc<[u8]> {
+        match self {
+            Self::Component(component) | Self::Program { component, .. } => component,
+        }
+    }
+}
+
+/// Why a component could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// Its source cannot be loaded.
+    #[error("cannot load `{component}`: {error}")]
+    Source {
+        /// The component.
+        component: Name,
+        /// The loader's error.
+        #[source]
+        error: SourceError,
+    },
+    /// Its bytes have another digest than the workload declares.
+    #[error("digest mismatch for `{component}`: expected {expected}, found {found}")]
+    Digest {
+        /// The component.
+        component: Name,
+        /// The declared digest.
+        expected: Digest,
+        /// The digest of the bytes.
+        found: Digest,
+    },
+    /// Its bytes are not a component.
+    #[error("cannot load `{component}` from {origin}: {error}")]
+    Component {
+        /// The component.
+        component: Name,
+        /// Where the bytes come from.
+        origin: String,
+        /// What is wrong with them.
+        #[source]
+        error: ComponentError,
+    },
+    /// Its bytes are a core module that cannot be adapted.
+    #[error("cannot load `{component}` from {origin}: {error}")]
+    Module {
+        /// The component.
+        component: Name,
+        /// Where the bytes come from.
+        origin: String,
+        /// Why not.
+        #[source]
+        error: AdaptError,
+    },
+    /// A thread that read it ended early.
+    #[error("loading `{component}` was interrupted")]
+    Interrupted {
+        /// The component.
+        component: Name,
+    },
+}
+
+impl LoadError {
+    /// Its place in the manifest, as a dotted path.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Digest { component, .. } => format!("components.{component}.digest"),
+            Self::Source { component, .. }
+            | Self::Component { component, .. }
+            | Self::Module { component, .. }
+            | Self::Interrupted { component } => format!("components.{component}.source"),
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Source { error: SourceError::Read { .. }, .. } => {
+                "build the component first; a relative path starts at the manifest's folder".into()
+            }
+            Self::Source { error: SourceError::Other { hint: Some(hint), .. }, .. } => hint.clone(),
+            Self::Source { .. } => "give a path to a file".into(),
+            Self::Digest { .. } => "correct the `digest` if the new bytes are intended".into(),
+            Self::Component { .. } | Self::Module { .. } => {
+                "give a WebAssembly component, or a core module built for WASI 0.1".into()
+            }
+            Self::Interrupted { .. } => "try again".into(),
+        }
+    }
+}
+
+/// Loads all components of a workload, several at a time: most of the time is spent on reading their types.
+pub async fn load(workload: &Workload, sources: &dyn SourceLoader) -> (Loaded, Vec<LoadError>) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let loads: Vec<_> =
+        workload.components.iter().map(|(name, component)| load_one(name, component, sources).boxed()).collect();
+    let all: Vec<_> = futures_util::stream::iter(loads).buffered(cores).collect().await;
+    let (mut loaded, mut errors) = (Loaded::default(), Vec::new());
+    for (name, result) in workload.components.keys().zip(all) {
+        match result {
+            Ok((code, ty)) => {
+                loaded.code.insert(name.clone(), code);
+                loaded.types.insert(name.clone(), ty);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    (loaded, errors)
+}
+
+async fn load_one(
+    name: &Name,
+    component: &Component,
+    sources: &dyn SourceLoader,
+) -> Result<(LoadedCode, ComponentType), LoadError> {
+    let bytes = sources.load(&component.source).await;
+    let bytes = bytes.map_err(|error| LoadError::Source { component: name.clone(), error })?;
+    let (expected, origin, owned) = (component.digest, component.source.to_string(), name.clone());
+    let read = tokio::task::spawn_blocking(move || read(owned, bytes, expected, origin)).await;
+    read.map_err(|_| LoadError::Interrupted { component: name.clone() })?
+}
+
+/// Checks bytes and reads their type.
+fn read(
+    component: Name,
+    bytes: Arc<[u8]>,
+    expected: Option<Digest>,
+    origin: String,
+) -> Result<(LoadedCode, ComponentType), LoadError> {
+    if let Some(expected) = expected {
+        let found = Digest::of(&bytes);
+        if found != expected {
+            return Err(LoadError::Digest { component, expected, found });
+        }
+    }
+    let code = match adapt(&bytes) {
+        Ok(None) => LoadedCode::Component(bytes),
+        Ok(Some(adapted)) if adapted.is_program => {
+            LoadedCode::Program { module: bytes, component: adapted.component.into() }
+        }
+        Ok(Some(adapted)) => LoadedCode::Component(adapted.component.into()),
+        Err(error) => return Err(LoadError::Module { component, origin, error }),
+    };
+    match ComponentType::parse(code.component()) {
+        Ok(ty) => Ok((code, ty)),
+        Err(error) => Err(LoadError::Component { component, origin, error }),
+    }
+}

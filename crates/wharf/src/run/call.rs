@@ -1,0 +1,235 @@
+//! Calls by value: typed values, or the text of WAVE.
+
+mod wave;
+
+use std::sync::Arc;
+
+use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
+use wasmtime::component::{Func, Type, Val, types::ComponentFunc};
+
+use super::admission::AdmissionError;
+use super::entry::Entry;
+use super::invoke::{Call, InvokeError};
+use super::pool::Instantiated;
+use super::termination::Termination;
+
+/// Why a call by value failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The entry exports no such function.
+    #[error("`{entry}` exports no function `{function}`; it exports {}", list(exports))]
+    NoFunction {
+        /// The entry component.
+        entry: String,
+        /// The function.
+        function: String,
+        /// The functions that it exports.
+        exports: Vec<String>,
+    },
+    /// The arguments do not match the function's type.
+    #[error("invalid arguments for `{function}`: {detail}")]
+    Arguments {
+        /// The function with its parameters.
+        function: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The call ended early.
+    #[error("`{function}` failed: {cause}")]
+    Terminated {
+        /// The function.
+        function: String,
+        /// The trap, with its backtrace, or the limit that was reached.
+        #[source]
+        cause: Termination,
+    },
+    /// The call was not admitted.
+    #[error("call of `{entry}` rejected: {cause}")]
+    Rejected {
+        /// The entry component.
+        entry: String,
+        /// Why.
+        #[source]
+        cause: AdmissionError,
+    },
+}
+
+impl CallError {
+    pub(super) fn new(entry: &Entry, function: &str, error: InvokeError) -> Self {
+        match error {
+            InvokeError::Admission(cause) => Self::Rejected { entry: entry.name().to_string(), cause },
+            InvokeError::Terminated(cause) => Self::Terminated { function: function.to_owned(), cause },
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// Calls a function with values, in an instance by the unit's policy. `function` is a function that the entry exports by
+/// itself, or `interface#function`; the interface's version can be left out.
+///
+/// # Errors
+/// [`CallError`].
+pub async fn call(entry: &Arc<Entry>, function: &str, arguments: &[Val]) -> Result<Vec<Val>, CallError> {
+    let arguments = arguments.to_vec();
+    let work = move |func: &Function| {
+        let expected = func.ty.params().len();
+        if expected != arguments.len() {
+            let detail = format!("expected {expected} arguments, found {}", arguments.len());
+            return Err(CallError::Arguments { function: func.signature(), detail });
+        }
+        Ok(arguments)
+    };
+    Ok(invoke(entry, function.to_owned(), work).await?.1)
+}
+
+/// Calls a function written in [WAVE](https://github.com/bytecodealliance/wasm-tools/tree/main/crates/wasm-wave), such as
+/// `add(2, 3)` or `acme:math/sums#add(2, 3)`, in an instance by the unit's policy; gives the results in WAVE.
+///
+/// # Errors
+/// [`CallError`].
+pub async fn call_wave(entry: &Arc<Entry>, text: &str) -> Result<Vec<String>, CallError> {
+    let (interface, call) = match text.split('(').next().and_then(|head| head.rfind('#')) {
+        Some(at) => (Some(&text[..at]), text[at + 1..].to_owned()),
+        None => (None, text.to_owned()),
+    };
+    let invalid = |detail: String| CallError::Arguments { function: text.to_owned(), detail };
+    let parsed = UntypedFuncCall::parse(&call).map_err(|error| invalid(error.to_string()))?;
+    let function = interface.map_or_else(|| parsed.name().to_owned(), |i| format!("{i}#{}", parsed.name()));
+    let work = move |func: &Function| {
+        let invalid = |detail: String| CallError::Arguments { function: func.signature(), detail };
+        let types: Vec<_> = func.ty.params().map(|(_, ty)| ty).collect();
+        if let Some(odd) = types.iter().cloned().chain(func.ty.results()).find(|ty| !in_wave(ty)) {
+            return Err(invalid(format!("{} has no form in WAVE; call the function by values", kind(&odd))));
+        }
+        // Parsed again here, because the parsed call borrows its text.
+        let parsed = UntypedFuncCall::parse(&call).map_err(|error| invalid(error.to_string()))?;
+        wave::arguments(&parsed, &types).map_err(invalid)
+    };
+    let (found, results) = invoke(entry, function, work).await?;
+    let invalid = |detail: String| CallError::Arguments { function: found.signature(), detail };
+    results.iter().map(|value| wave::write(value).map_err(invalid)).collect()
+}
+
+/// The functions that an entry exports, as [`call`] takes them.
+pub fn functions(entry: &Entry) -> Vec<String> {
+    use wasmtime::component::types::ComponentItem;
+    let Some(component) = entry.component() else { return Vec::new() };
+    let (ty, engine) = (component.component_type(), component.engine());
+    let mut functions = Vec::new();
+    for (name, item) in ty.exports(engine) {
+        match item.ty {
+            ComponentItem::ComponentFunc(_) => functions.push(name.to_owned()),
+            ComponentItem::ComponentInstance(instance) => {
+                let inner = instance.exports(engine);
+                let inner = inner.filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)));
+                functions.extend(inner.map(|(function, _)| format!("{name}#{function}")));
+            }
+            _ => {}
+        }
+    }
+    functions
+}
+
+/// An exported function with its type.
+struct Function {
+    name: String,
+    func: Func,
+    ty: ComponentFunc,
+}
+
+impl Function {
+    fn signature(&self) -> String {
+        signature(&self.name, &self.ty)
+    }
+}
+
+/// The result of a call: an error of its own is not one of the engine.
+type Called = Result<(Function, Vec<Val>), CallError>;
+
+async fn invoke(
+    entry: &Arc<Entry>,
+    function: String,
+    arguments: impl FnOnce(&Function) -> Result<Vec<Val>, CallError> + Send + 'static,
+) -> Called {
+    let call = ByValue { entry: entry.clone(), function: function.clone(), arguments };
+    entry.invoke(call).await.map_err(|error| CallError::new(entry, &function, error))?
+}
+
+struct ByValue<A> {
+    entry: Arc<Entry>,
+    function: String,
+    arguments: A,
+}
+
+impl<A: FnOnce(&Function) -> Result<Vec<Val>, CallError> + Send + 'static> Call for ByValue<A> {
+    type Output = Called;
+
+    async fn call(self, instance: &mut Instantiated) -> wasmtime::Result<Called> {
+        let Self { entry, function, arguments } = self;
+        let Some(func) = find(&entry, instance, &function) else {
+            let (entry, exports) = (entry.name().to_string(), functions(&entry));
+            return Ok(Err(CallError::NoFunction { entry, function, exports }));
+        };
+        let found = Function { name: function, func, ty: func.ty(&instance.store) };
+        let arguments = match arguments(&found) {
+            Ok(arguments) => arguments,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut results = vec![Val::Bool(false); found.ty.results().len()];
+        found.func.call_async(&mut instance.store, &arguments, &mut results).await?;
+        Ok(Ok((found, results)))
+    }
+
+    fn is_reusable(called: &Called) -> bool {
+        called.is_ok()
+    }
+}
+
+fn find(entry: &Entry, instantiated: &mut Instantiated, function: &str) -> Option<Func> {
+    // A program of WASI 0.1 exports no function of the component model.
+    let Ok(instance) = instantiated.component() else { return None };
+    let store = &mut instantiated.store;
+    let Some((interface, name)) = function.split_once('#') else { return instance.get_func(store, function) };
+    let exports = functions(entry);
+    let full = exports.iter().find_map(|export| {
+        let (full, inner) = export.split_once('#')?;
+        let same = full == interface || full.split('@').next() == Some(interface);
+        (same && inner == name).then_some(full)
+    });
+    let interface = full.and_then(|full| instance.get_export_index(&mut *store, None, full));
+    let index = interface.and_then(|i| instance.get_export_index(&mut *store, Some(&i), name));
+    index.and_then(|index| instance.get_func(store, index))
+}
+
+/// Whether WAVE has a form for values of a type: it has none for handles and streams.
+fn in_wave(ty: &Type) -> bool {
+    match ty {
+        Type::Own(_) | Type::Borrow(_) | Type::Future(_) | Type::Stream(_) | Type::ErrorContext => false,
+        Type::Map(map) => in_wave(&map.key()) && in_wave(&map.value()),
+        Type::List(list) => in_wave(&list.ty()),
+        Type::FixedLengthList(list) => in_wave(&list.ty()),
+        Type::Option(option) => in_wave(&option.ty()),
+        Type::Record(record) => record.fields().all(|field| in_wave(&field.ty)),
+        Type::Tuple(tuple) => tuple.types().all(|ty| in_wave(&ty)),
+        Type::Variant(variant) => variant.cases().all(|case| case.ty.is_none_or(|ty| in_wave(&ty))),
+        Type::Result(result) => [result.ok(), result.err()].into_iter().flatten().all(|ty| in_wave(&ty)),
+        _ => true,
+    }
+}
+
+fn kind(ty: &Type) -> &'static str {
+    match ty {
+        Type::Own(_) | Type::Borrow(_) => "a handle",
+        Type::Future(_) | Type::Stream(_) => "a stream or future",
+        _ => "a value with a handle or stream in it",
+    }
+}
+
+fn signature(function: &str, ty: &ComponentFunc) -> String {
+    let params: Vec<_> = ty.params().map(|(name, ty)| format!("{name}: {}", wave::show(&ty))).collect();
+    format!("{function}({})", params.join(", "))
+}

@@ -1,0 +1,421 @@
+//! Instances that serve several calls at once: WASI 0.3, and mode `reuse`.
+//!
+//! The first call drives the instance on its own task, and usually completes before it waits. If it waits, the instance moves
+//! to a task of its own, and other calls may join it from then on.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::task::AtomicWaker;
+use wasmtime::component::Accessor;
+
+use super::admission::CallPermit;
+use super::drive::Execution;
+use super::entry::Entry;
+use super::invoke::Call;
+use super::meter::Meter;
+use super::pool::{Bindings, Instantiated};
+use super::termination::Termination;
+use crate::limits::{Limit, LimitTracker};
+use crate::store::StoreData;
+
+/// How a call on a shared instance ended, other than by a trap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobOutcome {
+    /// The call completed, and the instance can serve more.
+    Completed,
+    /// The caller is gone before the call completed: the instance ends, with the other calls on it.
+    Abandoned,
+}
+
+/// One call on a shared instance: a function of the running instance and of its [`Bindings`].
+pub type Job = Box<
+    dyn for<'a> FnOnce(
+            &'a Accessor<StoreData>,
+            &'a Bindings,
+        ) -> Pin<Box<dyn Future<Output = wasmtime::Result<JobOutcome>> + Send + 'a>>
+        + Send,
+>;
+
+/// The number of the call that the instance is made for.
+const FIRST: u32 = 0;
+
+/// An instance that serves calls.
+pub(crate) struct SharedInstance {
+    meter: Arc<Meter>,
+    waker: AtomicWaker,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The calls that have joined and not started.
+    jobs: VecDeque<(u32, Job)>,
+    /// The number of calls that the instance has served, from before it was shared, too.
+    served: u32,
+    /// The calls in progress, the oldest first.
+    calls: VecDeque<ActiveCall>,
+    /// The permit of the last call, while the component goes on after all responses.
+    after_response: Option<Arc<CallPermit>>,
+    /// The calls that missed their deadline while others went on, and those of them that are not ended yet.
+    late: Vec<u32>,
+    ending: Vec<u32>,
+    closed: bool,
+}
+
+struct ActiveCall {
+    number: u32,
+    deadline: Option<Instant>,
+    permit: Arc<CallPermit>,
+}
+
+impl SharedInstance {
+    fn new(entry: &Entry, permit: Arc<CallPermit>) -> Arc<Self> {
+        let shared = Arc::new_cyclic(|shared| Self {
+            meter: Arc::new(Meter::shared(entry.tracker(), &entry.calls, shared.clone())),
+            waker: AtomicWaker::new(),
+            state: Mutex::default(),
+        });
+        let first = ActiveCall { number: FIRST, deadline: shared.meter.call_deadline(), permit };
+        shared.lock().calls.push_back(first);
+        shared
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a call and gives its number, or gives the job back.
+    fn join(&self, entry: &Entry, job: Job, permit: &Arc<CallPermit>) -> Result<u32, Job> {
+        // A call that joined an instance that computes would wait for it; another instance starts at once.
+        if self.meter.is_computing() {
+            return Err(job);
+        }
+        let mut state = self.lock();
+        let active = u32::try_from(state.calls.len()).unwrap_or(u32::MAX);
+        if state.closed || !entry.policy.takes(state.served, active) {
+            return Err(job);
+        }
+        state.served += 1;
+        let number = state.served;
+        let deadline = self.meter.call_deadline();
+        if state.calls.is_empty() {
+            self.meter.set_deadline(deadline);
+        }
+        state.calls.push_back(ActiveCall { number, deadline, permit: permit.clone() });
+        state.jobs.push_back((number, job));
+        let after_response = state.after_response.take();
+        self.meter.add_call();
+        drop(state);
+        drop(after_response);
+        self.waker.wake();
+        Ok(number)
+    }
+
+    /// Removes a call that is done; the deadline becomes that of the oldest call left.
+    fn remove(&self, number: u32) {
+        let mut state = self.lock();
+        let index = state.calls.iter().position(|call| call.number == number);
+        // The caller may have removed it before.
+        let Some(done) = index.and_then(|index| state.calls.remove(index)) else { return };
+        if let Some(oldest) = state.calls.front() {
+            self.meter.set_deadline(oldest.deadline);
+            drop(state);
+        } else {
+            self.meter.answered();
+            state.after_response = Some(done.permit);
+        }
+    }
+
+    /// Ends the calls whose deadline has passed; gives whether none is left. The instance takes no further calls.
+    pub(super) fn end_late_calls(&self, tracker: &LimitTracker) -> bool {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let is_late = |call: &ActiveCall| call.deadline.is_some_and(|deadline| deadline <= now);
+        let late = state.calls.iter().take_while(|call| is_late(call)).count();
+        let oldest = state.calls.get(late).map(|oldest| oldest.deadline);
+        state.closed |= late > 0 || oldest.is_none();
+        let Some(oldest) = oldest else { return true };
+        self.meter.set_deadline(oldest);
+        let ended: Vec<ActiveCall> = state.calls.drain(..late).collect();
+        let numbers = || ended.iter().map(|call| call.number);
+        if late > 0 {
+            self.meter.set_late();
+        }
+        state.late.extend(numbers());
+        state.ending.extend(numbers());
+        drop(state);
+        for _ in &ended {
+            tracker.refuse(Limit::Time);
+            tracker.log_failure(&self.meter.time_limit().to_string());
+        }
+        drop(ended);
+        self.waker.wake();
+        false
+    }
+
+    /// Serves the first job and all that join, until none is left. Gives whether all completed.
+    async fn serve(&self, accessor: &Accessor<StoreData>, bindings: &Bindings, first: Job) -> wasmtime::Result<bool> {
+        let start = |(number, job): (u32, Job)| RunningJob {
+            future: job(accessor, bindings),
+            shared: self,
+            number,
+            completed: false,
+        };
+        // The first job is usually the only one, and needs no set.
+        let mut first = Some(start((FIRST, first)));
+        let mut jobs = FuturesUnordered::new();
+        let mut ended = 0;
+        let mut completed = true;
+        poll_fn(|cx| {
+            loop {
+                self.waker.register(cx.waker());
+                let (joined, ending) = {
+                    let mut state = self.lock();
+                    (std::mem::take(&mut state.jobs), std::mem::take(&mut state.ending))
+                };
+                jobs.extend(joined.into_iter().map(start));
+                if !ending.is_empty() {
+                    self.meter.clear_late();
+                }
+                for number in ending {
+                    completed = false;
+                    first.take_if(|first| first.number == number);
+                    if let Some(job) = jobs.iter_mut().find(|job| job.number == number) {
+                        // Dropping the job's future ends the call. Its place in the set stays, and is never ready.
+                        job.future = Box::pin(std::future::pending());
+                        ended += 1;
+                    }
+                }
+                match poll_jobs(&mut first, &mut jobs, cx) {
+                    Poll::Ready(Some(done)) => {
+                        let (number, outcome) = done?;
+                        completed &= outcome == JobOutcome::Completed;
+                        self.remove(number);
+                    }
+                    Poll::Pending if first.is_some() || jobs.len() > ended => return Poll::Pending,
+                    Poll::Pending | Poll::Ready(None) => {
+                        // An abandoned call may never end, so the instance does not wait for its remaining work.
+                        if completed && accessor.poll_no_interesting_tasks(cx).is_pending() {
+                            return Poll::Pending;
+                        }
+                        let mut state = self.lock();
+                        if state.jobs.is_empty() {
+                            state.closed = true;
+                            return Poll::Ready(Ok(completed));
+                        }
+                    }
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Polls the first job, then the others; `None` when none is left.
+fn poll_jobs(
+    first: &mut Option<RunningJob<'_>>,
+    jobs: &mut FuturesUnordered<RunningJob<'_>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<wasmtime::Result<(u32, JobOutcome)>>> {
+    match first.as_mut().map(|first| Pin::new(first).poll(cx)) {
+        Some(Poll::Ready(done)) => {
+            *first = None;
+            Poll::Ready(Some(done))
+        }
+        None => jobs.poll_next_unpin(cx),
+        Some(Poll::Pending) => match jobs.poll_next_unpin(cx) {
+            Poll::Ready(None) => Poll::Pending,
+            next => next,
+        },
+    }
+}
+
+/// A job that has started. If it is dropped before it completes, the instance takes no further calls, and does so before the
+/// job's caller sees the end.
+struct RunningJob<'a> {
+    future: Pin<Box<dyn Future<Output = wasmtime::Result<JobOutcome>> + Send + 'a>>,
+    shared: &'a SharedInstance,
+    number: u32,
+    completed: bool,
+}
+
+impl Future for RunningJob<'_> {
+    type Output = wasmtime::Result<(u32, JobOutcome)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.future.as_mut().poll(cx);
+        self.completed = matches!(polled, Poll::Ready(Ok(JobOutcome::Completed)));
+        polled.map_ok(|outcome| (self.number, outcome))
+    }
+}
+
+impl Drop for RunningJob<'_> {
+    fn drop(&mut self) {
+        if !self.completed {
+            self.shared.lock().closed = true;
+        }
+    }
+}
+
+/// A call on an instance that may serve others.
+pub struct SharedCall {
+    shared: Arc<SharedInstance>,
+    number: u32,
+    permit: Arc<CallPermit>,
+}
+
+impl SharedCall {
+    /// The call's permit, for a caller that still sends the response.
+    pub fn permit(&self) -> &Arc<CallPermit> {
+        &self.permit
+    }
+
+    /// Marks the call as answered, to the last byte, whatever the instance goes on to do. The end of its job does the same, but
+    /// a job ends only when an instance that computes waits.
+    pub fn answered(&self) {
+        self.shared.remove(self.number);
+    }
+
+    /// The limit, or the workload's end, that ended the call, if one did.
+    pub fn interruption(&self) -> Option<Termination> {
+        let late = self.shared.lock().late.contains(&self.number);
+        if late { Some(self.shared.meter.time_limit()) } else { self.shared.meter.interruption() }
+    }
+}
+
+impl Entry {
+    /// Runs a job in an instance that may serve others at the same time: one that is running, or a new one. The new one is
+    /// driven by the [`SharedExecution`] until the call waits for anything but its caller.
+    ///
+    /// The job reports its result by itself, through a channel for example. A job that is dropped ended with its instance, or
+    /// missed its deadline.
+    pub fn submit(self: &Arc<Self>, mut job: Job, permit: CallPermit) -> (Option<SharedExecution>, SharedCall) {
+        let permit = Arc::new(permit);
+        for shared in &*self.shared_instances() {
+            match shared.join(self, job, &permit) {
+                Ok(number) => return (None, SharedCall { shared: shared.clone(), number, permit }),
+                Err(back) => job = back,
+            }
+        }
+        let shared = SharedInstance::new(self, permit.clone());
+        let execution = self.start(&shared.meter, Serve { job, ending: EndCalls(shared.clone()) });
+        let call = SharedCall { shared: shared.clone(), number: FIRST, permit };
+        (Some(SharedExecution { execution: Some(execution), entry: self.clone(), shared }), call)
+    }
+
+    fn shared_instances(&self) -> MutexGuard<'_, Vec<Arc<SharedInstance>>> {
+        self.pool.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An instance that its first call drives. Dropped before it is done, it goes on in a task of its own, and other calls may
+/// join it.
+pub struct SharedExecution {
+    execution: Option<Execution<Served>>,
+    entry: Arc<Entry>,
+    shared: Arc<SharedInstance>,
+}
+
+impl SharedExecution {
+    /// Polls without a timer for the limits. The caller polls again at once, or drops it.
+    pub fn poll_untimed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Termination>> {
+        let Some(execution) = &mut self.execution else { return Poll::Ready(Ok(())) };
+        let polled = execution.poll_untimed(cx);
+        if polled.is_ready() {
+            self.execution = None;
+        }
+        polled.map_ok(drop)
+    }
+}
+
+impl Drop for SharedExecution {
+    fn drop(&mut self) {
+        let (Some(mut execution), Ok(runtime)) = (self.execution.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        let (entry, shared) = (self.entry.clone(), self.shared.clone());
+        let count = entry.calls.count_shared_instance();
+        entry.shared_instances().push(shared.clone());
+        execution.spawn();
+        runtime.spawn(async move {
+            // Dropped last: a workload that stops waits until nothing is left of the instance.
+            let _count = count;
+            let _closing = Closing { entry: entry.clone(), shared };
+            if let Err(error) = execution.await {
+                entry.tracker().log_failure(&error.to_string());
+            }
+        });
+    }
+}
+
+/// Closes an instance that has ended: no call joins it any more, and the jobs that did are dropped.
+struct Closing {
+    entry: Arc<Entry>,
+    shared: Arc<SharedInstance>,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.entry.shared_instances().retain(|shared| !Arc::ptr_eq(shared, &self.shared));
+        let left = {
+            let mut state = self.shared.lock();
+            state.closed = true;
+            std::mem::take(&mut state.jobs)
+        };
+        drop(left);
+    }
+}
+
+/// The call that makes a shared instance, and serves all others that join it.
+struct Serve {
+    job: Job,
+    ending: EndCalls,
+}
+
+/// Whether all calls completed. The calls end after the instance was returned, so that the next call finds it.
+struct Served {
+    completed: bool,
+    _ending: EndCalls,
+}
+
+impl Call for Serve {
+    type Output = Served;
+
+    async fn call(self, instance: &mut Instantiated) -> wasmtime::Result<Served> {
+        let Self { job, ending } = self;
+        let bindings = instance.all_bindings()?;
+        let shared = ending.0.clone();
+        // Calls may have joined while the instance was made.
+        shared.lock().served += instance.served + 1;
+        let serving = shared.clone();
+        let run = instance.store.run_concurrent(async move |accessor| serving.serve(accessor, &bindings, job).await);
+        let completed = run.await??;
+        // The return of the instance counts one.
+        instance.served = shared.lock().served - 1;
+        Ok(Served { completed, _ending: ending })
+    }
+
+    fn is_reusable(served: &Served) -> bool {
+        served.completed
+    }
+}
+
+/// Ends the calls of an instance with it, however it ends.
+struct EndCalls(Arc<SharedInstance>);
+
+impl Drop for EndCalls {
+    fn drop(&mut self) {
+        let (calls, after_response) = {
+            let mut state = self.0.lock();
+            state.closed = true;
+            (std::mem::take(&mut state.calls), state.after_response.take())
+        };
+        drop((calls, after_response));
+    }
+}

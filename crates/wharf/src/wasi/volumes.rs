@@ -1,0 +1,49 @@
+//! What the components of a workload share: the folders of its volumes, its loopback and its resolver.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use workload::manifest::Volume;
+use workload::{Name, Workload};
+
+use super::sockets::lookup::Lookups;
+use super::sockets::loopback::Loopback;
+use crate::plugin::PluginError;
+
+/// The part of a workload that is opened once. Dropped, it deletes the ephemeral volumes.
+pub(super) struct Shared {
+    folders: BTreeMap<Name, PathBuf>,
+    pub(super) loopback: Arc<Loopback>,
+    pub(super) lookups: Lookups,
+    _ephemeral: Vec<tempfile::TempDir>,
+}
+
+impl Shared {
+    /// Opens what a workload declares, and makes the folders of its ephemeral volumes.
+    pub(super) fn open(workload: &Workload, lookups: u32) -> Result<Self, PluginError> {
+        let (mut folders, mut ephemeral) = (BTreeMap::new(), Vec::new());
+        for (name, volume) in &workload.volumes {
+            let path = match volume {
+                Volume::Host { host } => host.clone(),
+                Volume::Ephemeral { .. } => {
+                    let folder = tempfile::Builder::new().prefix("wharf-volume-").tempdir().map_err(|error| {
+                        let message = format!("cannot make a folder for the ephemeral volume `{name}`: {error}");
+                        PluginError::new(message).at(format!("volumes.{name}")).caused_by(error)
+                    })?;
+                    let path = folder.path().to_owned();
+                    ephemeral.push(folder);
+                    path
+                }
+            };
+            folders.insert(name.clone(), path);
+        }
+        let (loopback, lookups) = (Arc::default(), Lookups::new(lookups));
+        Ok(Self { folders, loopback, lookups, _ephemeral: ephemeral })
+    }
+
+    /// The folder of a volume on this host.
+    pub(super) fn folder(&self, volume: &Name) -> Option<&Path> {
+        self.folders.get(volume).map(PathBuf::as_path)
+    }
+}

@@ -1,0 +1,119 @@
+//! Settings that plugins and triggers own: values without a type until their owner decodes them.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_path_to_error::Segment;
+
+use super::decode::child;
+use crate::problem::Problem;
+
+/// A value of the manifest whose type only its owner knows: a plugin or a kind of trigger.
+///
+/// ```
+/// use wharf_workload::manifest::Settings;
+///
+/// let settings = Settings::new(serde_json::json!({ "url": 3 }));
+/// #[derive(serde::Deserialize)]
+/// struct Store {
+///     #[allow(dead_code)]
+///     url: String,
+/// }
+/// assert_eq!(settings.decode::<Store>().err().unwrap().path, "url");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Settings(serde_json::Value);
+
+/// Why [`Settings`] do not decode, or why a value in them is not valid.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingsError {
+    /// The value's dotted path below the settings; empty for the settings as a whole.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl SettingsError {
+    /// An error without a hint.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into(), hint: None }
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The error as a problem of the workload, whose settings are at the dotted path `place`: `keyvalue`,
+    /// `components.web.keyvalue`.
+    pub fn into_problem(self, place: &str) -> Problem {
+        Problem::Invalid { place: child(place, &self.path), message: self.message, hint: self.hint }
+    }
+
+    /// The same error, seen from the table that has these settings at `path`.
+    pub(crate) fn below(self, path: &str) -> Self {
+        Self { path: child(path, &self.path), ..self }
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl Settings {
+    /// Settings with this value.
+    pub fn new(value: serde_json::Value) -> Self {
+        Self(value)
+    }
+
+    /// Encodes a typed value.
+    ///
+    /// # Errors
+    /// [`SettingsError`] if `value` has no JSON form, such as a map whose keys are not strings.
+    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, SettingsError> {
+        serde_json::to_value(value).map(Self).map_err(|error| SettingsError::new("", error.to_string()))
+    }
+
+    /// The value.
+    pub fn value(&self) -> &serde_json::Value {
+        &self.0
+    }
+
+    /// Decodes the value as its owner's type.
+    ///
+    /// # Errors
+    /// [`SettingsError`] with the path of the value that does not fit.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, SettingsError> {
+        self.decode_at("")
+    }
+
+    /// Decodes the settings at the dotted path `place`, so that messages name the whole path.
+    pub(crate) fn decode_at<T: DeserializeOwned>(&self, place: &str) -> Result<T, SettingsError> {
+        serde_path_to_error::deserialize(&self.0).map_err(|error| {
+            let mut path = String::new();
+            for segment in error.path() {
+                path = match segment {
+                    Segment::Seq { index } => child(&path, &index.to_string()),
+                    Segment::Map { key } => child(&path, key),
+                    Segment::Enum { variant } => child(&path, variant),
+                    Segment::Unknown => path,
+                };
+            }
+            let full = child(place, &path);
+            let error = error.into_inner();
+            let message = if full.is_empty() { error.to_string() } else { format!("invalid `{full}`: {error}") };
+            SettingsError::new(path, message)
+        })
+    }
+}
