@@ -231,7 +231,7 @@ fuzz_target!(|bytes: &[u8]| {
     runtime.block_on(async {
         host.workload_start(workload).await.unwrap_or_else(|error| panic!("{error}\n{wit}"));
         for value in values {
-            let back = host.call("default/w", "b", "t:t/outer#echo", std::slice::from_ref(&value)).await;
+            let back = host.call_values("default/w", "b", "t:t/outer#echo", std::slice::from_ref(&value)).await;
             let back = back.unwrap_or_else(|error| panic!("{error}\n{wit}\n{value:?}"));
             assert_eq!(back, [value], "{wit}");
         }

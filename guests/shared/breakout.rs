@@ -1,7 +1,7 @@
 // What an escape is tried with, and the attempts on files. Included by the breakout guests, which bring `call!`, `host`
 // and the types of their WASI.
 
-/// What came of an attempt: what it did, or the code that refused it.
+/// The outcome of an attempt: what it did, or the error code of the refusal.
 type Outcome = Result<String, String>;
 
 /// Attempts on files, each `what:volume/path`, some with a second path. `%0` in a path is a NUL, `%name` a name that is
@@ -15,7 +15,7 @@ fn place(text: &str) -> (&str, String) {
     (volume, path)
 }
 
-/// What stands in the file that nothing leads to.
+/// The content of the file outside of every volume.
 const SECRET: &str = "the secret";
 
 /// Does what an attempt on files says.
@@ -207,7 +207,7 @@ async fn attempt(attempt: &str) -> Outcome {
             "env" => Ok(format!("{:?}", environment::get_environment())),
             "args" => Ok(format!("{:?}", environment::get_arguments())),
             "folder" => Ok(format!("{:?}", host::initial_folder())),
-            // So that whoever tries it can change something before the next attempt.
+            // The test may change something before the next attempt.
             "wait-input" => Ok(host::input().await),
             "volumes" => Ok(format!("{:?}", get_directories().iter().map(|(_, name)| name).collect::<Vec<_>>())),
             _ => attempt_files(attempt).await,
@@ -217,7 +217,7 @@ async fn attempt(attempt: &str) -> Outcome {
         "tcp-connect" => host::tcp_connect(socket_address(with)?).await,
         "tcp-listen" => host::tcp_listen(Some(socket_address(with)?), with).await,
         "tcp-listen-unbound" => host::tcp_listen(None, with).await,
-        // As `tcp-listen` and `udp-bind`, until somebody comes or a line of input does. Says first that it is there.
+        // As `tcp-listen` and `udp-bind`, until a connection or a line of input arrives. Reports first that it listens.
         "tcp-hold" => host::tcp_hold(socket_address(with)?).await,
         "udp-hold" => host::udp_hold(socket_address(with)?).await,
         "udp-bind" => host::udp_bind(socket_address(with)?).await,

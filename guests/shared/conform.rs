@@ -1,6 +1,6 @@
 //! What the tests of the conformance guests have in common: how they are described, and how they check.
 
-/// What came of a test: nothing, or why it failed.
+/// The outcome of a test: nothing, or why it failed.
 pub type Check = Result<(), String>;
 
 /// Fails the test unless the condition holds.

@@ -28,6 +28,13 @@ pub(crate) fn check(root: &Path, files: &[PathBuf], problems: &mut Vec<String>) 
         };
         let text = fs::read_to_string(root.join(file)).unwrap_or_default();
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            // Only a path that names the folder can be checked.
+            let hidden = |c: char| c == '{' || c.is_ascii_uppercase();
+            if folder != "lib" && line.split("crate::").skip(1).any(|rest| rest.starts_with(hidden)) {
+                problems.push(format!("{}:{}: name the folder after `crate::`", file.display(), number + 1));
+            }
+        }
         for (number, used) in code.enumerate().flat_map(|(number, line)| uses(line).map(move |used| (number, used))) {
             if used != folder && self::layer(used).is_some_and(|used| used >= layer) {
                 let what =

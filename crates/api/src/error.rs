@@ -1,7 +1,7 @@
 //! Why an operation failed: a code for programs, and messages for people.
 //!
-//! One type in both directions. A host makes it of its own errors; over the wire it is the body of every response whose
-//! status is no success. A client adds one code of its own, [`ErrorCode::Transport`].
+//! One type in both directions. A host makes it of its own errors; over the wire it is the body of every response with a
+//! non-2xx status. A client adds one code of its own, [`ErrorCode::Transport`].
 
 use std::error::Error;
 use std::fmt;

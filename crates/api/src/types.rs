@@ -1,4 +1,4 @@
-//! What a host reports, and what a call carries.
+//! The status of hosts and workloads, and calls.
 //!
 //! Data alone: every type serialises to JSON, whose text `tests/golden/` pins, and reads it back without the fields that
 //! this version does not know. A field that comes later has a default, so that the status of an older host is read, too.
@@ -10,7 +10,7 @@ use workload::Name;
 
 use crate::limit::{self, Limit};
 
-/// What a host reports of itself.
+/// The status of a host.
 ///
 /// ```
 /// let text = r#"{
@@ -25,7 +25,7 @@ use crate::limit::{self, Limit};
 pub struct Heartbeat {
     /// A unique id, which is new at each start of the host.
     pub id: String,
-    /// A name for people.
+    /// A display name.
     pub friendly_name: String,
     /// The labels that the host is configured with.
     #[serde(default)]
@@ -49,7 +49,7 @@ pub struct WorkloadSummary {
     pub state: State,
 }
 
-/// What a host reports of one workload.
+/// The status of a workload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadStatus {
     /// `namespace/name`.
@@ -103,7 +103,7 @@ pub enum State {
     Unknown,
 }
 
-/// What a host reports of a service: a component that runs as long as its workload does.
+/// The status of a service: a component that runs as long as its workload does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStatus {
     /// The component.
@@ -112,7 +112,7 @@ pub struct ServiceStatus {
     pub restarts: u64,
 }
 
-/// What a plugin reports of its backend, such as a database.
+/// The health of a plugin and its backend, such as a database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginHealth {
     /// The plugin's name.

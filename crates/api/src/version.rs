@@ -33,7 +33,7 @@ use crate::error::{ApiError, ErrorCode};
 /// The version of the API in this crate: the `1` of `/v1/`.
 pub const API_VERSION: u32 = 1;
 
-/// What a request asks for.
+/// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {

@@ -30,9 +30,14 @@ Examples:
   wharf run tool.wasm -- --flag x    run one command component
   wharf plan .                       show imports, providers and grants; run nothing
 
-Exit codes: 0 success; 1 the component failed (with `run`, the component's own code); 2 command line;
-3 manifest; 4 the workload does not resolve or load; 5 the component trapped or reached a limit;
-6 the host failed.";
+Exit codes:
+  0  success
+  1  the component failed; with `run`, the component's own code
+  2  the command line is wrong
+  3  a manifest or the host configuration does not parse
+  4  the workload does not resolve or load
+  5  the component trapped or reached a limit
+  6  the host failed";
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Engine and log")]

@@ -75,5 +75,12 @@ fn folder(text: &str) -> Result<(PathBuf, String, Access), CliError> {
         let hint = "write it as HOST::GUEST or HOST::GUEST::ro";
         return Err(CliError::Usage(Report::with_hint(format!("invalid `--dir {text}`"), hint)));
     }
+    if guest.split('/').any(|part| part == "..") {
+        let hint = "name a path for the guest: HOST::GUEST";
+        return Err(CliError::Usage(Report::with_hint(
+            format!("invalid `--dir {text}`: `..` in the guest's path"),
+            hint,
+        )));
+    }
     Ok((PathBuf::from(host), guest.to_owned(), access))
 }

@@ -3,6 +3,7 @@
 mod api;
 mod builder;
 pub mod command;
+mod life;
 pub mod plan;
 pub mod running;
 mod service;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::Instrument as _;
 use wasmtime::component::Val;
 use wharf_api::{API_VERSION, Heartbeat, State, WorkloadStatus, WorkloadSummary};
 use workload::manifest::Extensions;
@@ -47,6 +49,9 @@ pub struct NoWorkload {
 }
 
 /// Starts, stops and calls workloads. Cheap to clone; clones are the same host.
+///
+/// A start, an update, a stop and a shutdown go on in a task of the host: the future only waits for it, and may be dropped.
+/// A start is cancelled by stopping the workload.
 ///
 /// Its methods return this crate's own errors. The trait [`HostApi`] has the same operations with errors that can be sent over
 /// a wire, so that a program that takes a `&dyn HostApi` works with a remote host, too.
@@ -86,7 +91,6 @@ struct Inner {
     friendly_name: String,
     labels: BTreeMap<String, String>,
     started: Instant,
-    updating: tokio::sync::Mutex<()>,
     workloads: Workloads,
 }
 
@@ -113,6 +117,26 @@ impl Host {
     }
 
     /// Validates, loads and resolves a workload, and runs nothing.
+    /// ```
+    /// # use wharf::workload::{Workload, manifest::Component};
+    /// # use wharf::{Engine, Host};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let host = Host::builder(Engine::builder().pooling(false).build()?).build()?;
+    /// # let one = |n: u32| -> Result<Workload, Box<dyn std::error::Error>> {
+    /// #     let text = format!("(component (core module $m (func (export \"n\") (result i32) (i32.const {n})))
+    /// #         (core instance $i (instantiate $m)) (func (export \"n\") (result u32) (canon lift (core func $i \"n\"))))");
+    /// #     let component = Component::from_bytes(wat::parse_str(text)?);
+    /// #     Ok(Workload::new("w".parse()?).with_component("c".parse()?, component))
+    /// # };
+    /// let mut workload = one(1)?;
+    /// workload.components.insert("gone".parse()?, Component::from_path("no/such/file.wasm"));
+    /// let plan = host.plan(&workload).await;
+    /// assert!(!plan.is_runnable());
+    /// assert_eq!(plan.unloaded[0].place(), "components.gone.source");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn plan(&self, workload: &Workload) -> Plan {
         self.0.plan(workload).await
     }
@@ -127,6 +151,25 @@ impl Host {
 
     /// An entry component of a workload, for calls through generated bindings ([`Entry::invoke`]).
     ///
+    /// ```
+    /// # use wharf::workload::{Workload, manifest::Component};
+    /// # use wharf::{Engine, Host};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let host = Host::builder(Engine::builder().pooling(false).build()?).build()?;
+    /// # let one = |n: u32| -> Result<Workload, Box<dyn std::error::Error>> {
+    /// #     let text = format!("(component (core module $m (func (export \"n\") (result i32) (i32.const {n})))
+    /// #         (core instance $i (instantiate $m)) (func (export \"n\") (result u32) (canon lift (core func $i \"n\"))))");
+    /// #     let component = Component::from_bytes(wat::parse_str(text)?);
+    /// #     Ok(Workload::new("w".parse()?).with_component("c".parse()?, component))
+    /// # };
+    /// host.workload_start(one(1)?).await?;
+    /// let entry = host.entry("default/w", "c")?;
+    /// assert_eq!(wharf::run::call::functions(&entry), ["n"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`HostCallError`] when no such workload is running, or the component is not one of its entries.
     pub fn entry(&self, id: &str, component: &str) -> Result<Arc<Entry>, HostCallError> {
@@ -139,6 +182,27 @@ impl Host {
     }
 
     /// Calls a function of an entry component with values: `function`, or `interface#function`.
+    ///
+    /// ```
+    /// # use wharf::workload::{Workload, manifest::Component};
+    /// # use wharf::{Engine, Host};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let host = Host::builder(Engine::builder().pooling(false).build()?).build()?;
+    /// # let one = |n: u32| -> Result<Workload, Box<dyn std::error::Error>> {
+    /// #     let text = format!("(component (core module $m (func (export \"n\") (result i32) (i32.const {n})))
+    /// #         (core instance $i (instantiate $m)) (func (export \"n\") (result u32) (canon lift (core func $i \"n\"))))");
+    /// #     let component = Component::from_bytes(wat::parse_str(text)?);
+    /// #     Ok(Workload::new("w".parse()?).with_component("c".parse()?, component))
+    /// # };
+    /// use wharf::wasmtime::component::Val;
+    ///
+    /// host.workload_start(one(7)?).await?;
+    /// let results = host.call_values("default/w", "c", "n", &[]).await?;
+    /// assert!(matches!(results.as_slice(), [Val::U32(7)]));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`HostCallError`] when there is no such workload, entry or function, or the call fails.
@@ -181,71 +245,70 @@ impl Host {
     /// # Errors
     /// [`StartError`], with every problem at once.
     pub async fn workload_start(&self, workload: Workload) -> Result<WorkloadStatus, StartError> {
-        let taken = self.0.workloads.reserve(&workload.id())?;
-        let running = Arc::new(start::start(&self.0, workload).await?);
-        running.start_services().await;
-        for (i, trigger) in self.0.triggers.iter().enumerate() {
-            if let Err(error) = trigger.attach(&running).await {
-                futures_util::future::join_all(self.0.triggers[..i].iter().map(|t| t.detach(&running))).await;
-                running.stop(tokio::time::Instant::now()).await;
-                return Err(StartError::Trigger { trigger: trigger.name().to_owned(), error });
-            }
-        }
-        let status = running.status(State::Running).await;
-        taken.keep(running.clone());
-        futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.started(&running))).await;
-        Ok(status)
+        let host = self.clone();
+        in_task(async move { host.start(workload).await }).await.unwrap_or(Err(StartError::Interrupted))
     }
 
     /// Replaces a running workload by a new version: new calls go to the new version, and those in progress in the old one
-    /// are waited for, as long as the host drains. No call is refused on the way; when the new version cannot start, the old
+    /// are waited for, up to the drain time. No call is refused on the way; when the new version cannot start, the old
     /// one goes on.
+    ///
+    /// ```
+    /// # use wharf::workload::{Workload, manifest::Component};
+    /// # use wharf::{Engine, Host};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let host = Host::builder(Engine::builder().pooling(false).build()?).build()?;
+    /// # let one = |n: u32| -> Result<Workload, Box<dyn std::error::Error>> {
+    /// #     let text = format!("(component (core module $m (func (export \"n\") (result i32) (i32.const {n})))
+    /// #         (core instance $i (instantiate $m)) (func (export \"n\") (result u32) (canon lift (core func $i \"n\"))))");
+    /// #     let component = Component::from_bytes(wat::parse_str(text)?);
+    /// #     Ok(Workload::new("w".parse()?).with_component("c".parse()?, component))
+    /// # };
+    /// host.workload_start(one(1)?).await?;
+    /// host.workload_update(one(2)?).await?;
+    /// assert_eq!(host.call_wave("default/w", "c", "n()").await?, ["2"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`StartError`], with every problem at once; [`StartError::NotRunning`] when there is nothing to replace.
     pub async fn workload_update(&self, workload: Workload) -> Result<WorkloadStatus, StartError> {
-        let id = workload.id();
-        // Two updates at a time would both replace the same version.
-        let updating = self.0.updating.lock().await;
-        let old = self.running(&id).map_err(|_| StartError::NotRunning { id: id.clone() })?;
-        let new = Arc::new(start::start(&self.0, workload).await?);
-        new.start_services().await;
-        self.replace_triggers(&id, &old, &new).await?;
-        let status = new.status(State::Running).await;
-        if !self.0.workloads.replace(&id, &new) {
-            // The workload was stopped in the meantime, and stays so.
-            futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.detach(&new))).await;
-            new.stop(tokio::time::Instant::now()).await;
-            return Err(StartError::NotRunning { id });
-        }
-        drop(updating);
-        futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.started(&new))).await;
-        old.stop(tokio::time::Instant::now() + self.0.drain).await;
-        Ok(status)
+        let host = self.clone();
+        in_task(async move { host.update(workload).await }).await.unwrap_or(Err(StartError::Interrupted))
     }
 
-    /// Moves all triggers to a new version; if one refuses it, all of them return to the old one.
-    async fn replace_triggers(&self, id: &str, old: &Arc<Running>, new: &Arc<Running>) -> Result<(), StartError> {
-        for (i, trigger) in self.0.triggers.iter().enumerate() {
-            let Err(error) = trigger.replace(old, new).await else { continue };
-            for moved in &self.0.triggers[..i] {
-                if let Err(error) = moved.replace(new, old).await {
-                    tracing::error!(workload = id, trigger = moved.name(), %error, "the old version is no longer served");
-                }
-            }
-            new.stop(tokio::time::Instant::now()).await;
-            return Err(StartError::Trigger { trigger: trigger.name().to_owned(), error });
-        }
-        Ok(())
-    }
-
-    /// Stops a workload: it takes no new calls, and those in progress are waited for, as long as the host drains; then the
+    /// Stops a workload: it takes no new calls, and those in progress are waited for, up to the drain time; then the
     /// rest is terminated, the services are stopped, and the plugins are released.
+    ///
+    /// ```
+    /// # use wharf::workload::{Workload, manifest::Component};
+    /// # use wharf::{Engine, Host};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let host = Host::builder(Engine::builder().pooling(false).build()?).build()?;
+    /// # let one = |n: u32| -> Result<Workload, Box<dyn std::error::Error>> {
+    /// #     let text = format!("(component (core module $m (func (export \"n\") (result i32) (i32.const {n})))
+    /// #         (core instance $i (instantiate $m)) (func (export \"n\") (result u32) (canon lift (core func $i \"n\"))))");
+    /// #     let component = Component::from_bytes(wat::parse_str(text)?);
+    /// #     Ok(Workload::new("w".parse()?).with_component("c".parse()?, component))
+    /// # };
+    /// use wharf::api::State;
+    ///
+    /// host.workload_start(one(1)?).await?;
+    /// assert_eq!(host.workload_stop("default/w").await?.state, State::Stopped);
+    /// assert!(host.workload_status("default/w").await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`NoWorkload`] when none of this id is running.
     pub async fn workload_stop(&self, id: &str) -> Result<WorkloadStatus, NoWorkload> {
-        self.stop(id, tokio::time::Instant::now() + self.0.drain).await
+        let (host, owned) = (self.clone(), id.to_owned());
+        let stopped = in_task(async move { host.stop(&owned, deadline(host.0.drain)).await }).await;
+        stopped.unwrap_or_else(|| Err(NoWorkload { id: id.to_owned() }))
     }
 
     /// Reports on a workload, from its start to its end.
@@ -256,37 +319,24 @@ impl Host {
         match self.0.workloads.find(id)? {
             Slot::Running(running) => Ok(running.status(State::Running).await),
             Slot::Stopping(running) => Ok(running.status(State::Stopping).await),
-            Slot::Starting => Ok(starting(id)),
+            Slot::Starting(_) => Ok(without_instances(id, State::Starting)),
         }
     }
 
-    /// Stops everything: triggers make no new calls, and those in progress are waited for, as long as the host drains.
+    /// Stops everything: no workload starts any more, triggers make no new calls, and those in progress are waited for, as long
+    /// as the host drains. When this returns, no workload is left.
     pub async fn shutdown(&self) {
-        let deadline = tokio::time::Instant::now() + self.0.drain;
-        let triggers = self.0.triggers.iter().map(|trigger| trigger.shutdown());
-        // Triggers and workloads share one deadline.
-        tokio::time::timeout_at(deadline, futures_util::future::join_all(triggers)).await.ok();
-        let ids = self.0.workloads.list();
-        futures_util::future::join_all(ids.iter().map(|(id, _)| self.stop(id, deadline))).await;
-        for plugin in &self.0.plugins.0 {
-            plugin.shutdown().await;
-        }
-    }
-
-    async fn stop(&self, id: &str, deadline: tokio::time::Instant) -> Result<WorkloadStatus, NoWorkload> {
-        let (running, _taken) = self.0.workloads.stop(id)?;
-        futures_util::future::join_all(self.0.triggers.iter().map(|trigger| trigger.detach(&running))).await;
-        running.stop(deadline).await;
-        Ok(running.status(State::Stopped).await)
+        let host = self.clone();
+        in_task(async move { host.shut_down().await }).await;
     }
 }
 
-/// The status of a workload that is starting.
-fn starting(id: &str) -> WorkloadStatus {
+/// The status of a workload without instances: one that is starting, or was stopped before it started.
+fn without_instances(id: &str, state: State) -> WorkloadStatus {
     WorkloadStatus {
         id: id.to_owned(),
         version: None,
-        state: State::Starting,
+        state,
         entries: Vec::new(),
         components: 0,
         calls: 0,
@@ -320,6 +370,23 @@ pub enum HostCallError {
     /// The call failed.
     #[error(transparent)]
     Call(#[from] CallError),
+}
+
+/// Runs work in a task, whether or not the caller waits for it; `None` when the runtime shuts down.
+async fn in_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(done) => Some(done),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => None,
+        },
+    }
+}
+
+/// The end of a drain that begins now. A time beyond the clock's range is a year.
+fn deadline(drain: Duration) -> tokio::time::Instant {
+    const YEAR: Duration = Duration::from_hours(365 * 24);
+    tokio::time::Instant::now() + drain.min(YEAR)
 }
 
 fn millis(time: Duration) -> u64 {

@@ -78,7 +78,7 @@ impl Default for Limits {
 impl Limits {
     /// Returns these limits, overridden by those that a manifest declares.
     #[must_use]
-    pub fn with(&self, declared: &manifest::Limits) -> Self {
+    pub fn overridden_by(&self, declared: &manifest::Limits) -> Self {
         let bytes = |declared: Option<ByteSize>, default: u64| declared.map_or(default, |bytes| bytes.0);
         let time = |declared: Option<Millis>, default| declared.map(Millis::duration).or(default);
         Self {
@@ -100,7 +100,7 @@ impl Limits {
     /// Returns these limits without the default limits of time and CPU: only those that a manifest declares apply. For
     /// commands and services, which have no natural end.
     #[must_use]
-    pub fn untimed(mut self, declared: &manifest::Limits) -> Self {
+    pub fn without_default_times(mut self, declared: &manifest::Limits) -> Self {
         self.time = declared.time.map(Millis::duration);
         self.cpu = declared.cpu.map(Millis::duration);
         self
@@ -108,7 +108,7 @@ impl Limits {
 
     /// Returns these limits, lowered to the ceilings that the host sets for all workloads.
     #[must_use]
-    pub fn below(self, ceilings: &manifest::Limits) -> Self {
+    pub fn capped_at(self, ceilings: &manifest::Limits) -> Self {
         let bytes = |limit: u64, ceiling: Option<ByteSize>| ceiling.map_or(limit, |ceiling| limit.min(ceiling.0));
         let count = |limit: u32, ceiling: Option<u32>| ceiling.map_or(limit, |ceiling| limit.min(ceiling));
         let time = |limit: Option<Duration>, ceiling: Option<Millis>| {

@@ -26,6 +26,34 @@ pub use error::PluginError;
 ///
 /// Only [`name`](Self::name), [`interfaces`](Self::interfaces) and [`link`](Self::link) are required. `examples/embed` is a
 /// whole program with a plugin of its own, in one short file.
+///
+/// ```
+/// use wharf::wasmtime::{self, StoreContextMut};
+/// use wharf::{Engine, Host, Link, Plugin, Provided, StoreData};
+///
+/// /// Provides the answer.
+/// struct Answer;
+///
+/// impl Plugin for Answer {
+///     fn name(&self) -> &'static str {
+///         "answer"
+///     }
+///
+///     fn interfaces(&self) -> Vec<Provided> {
+///         vec![Provided::grant("acme:deep/thought@1.0.0")]
+///     }
+///
+///     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
+///         link.instance()?.func_wrap("answer", |_: StoreContextMut<'_, StoreData>, (): ()| Ok((42_u32,)))
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let host = Host::builder(Engine::builder().pooling(false).build()?).plugin(Answer).build()?;
+/// assert!(host.interfaces().iter().any(|interface| interface.plugin.as_deref() == Some("answer")));
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a Wharf plugin",
@@ -69,6 +97,12 @@ pub trait Plugin: Any + Send + Sync {
         false
     }
 
+    /// Whether the plugin has parts, such as stores, that a link may name: `to = "<plugin>:<part>"`. [`bind`](Self::bind) then
+    /// checks [`Binding::target`]; a link that names a part of any other plugin is refused.
+    fn has_targets(&self) -> bool {
+        false
+    }
+
     /// Adds the functions of one interface to a linker.
     ///
     /// # Errors
@@ -82,18 +116,21 @@ pub trait Plugin: Any + Send + Sync {
         0
     }
 
-    /// The plugin's health for a workload, as the workload's status shows it.
+    /// The plugin's health for a workload, as the workload's status shows it. A plugin that does not report within 2 seconds is
+    /// unhealthy.
     async fn health(&self, workload: &OpenWorkload<'_>) -> Health {
         let _ = workload;
         Health::Healthy
     }
 
-    /// Unbinds from a component, whose last call has ended.
+    /// Unbinds from a component to which [`bind`](Self::bind) succeeded. Its calls have ended, unless one blocks in a host function.
+    /// It is given 10 seconds.
     async fn unbind(&self, component: &BoundComponent<'_>) {
         let _ = component;
     }
 
-    /// Closes the plugin for a workload, after it was unbound from all components. The kept value is dropped afterwards.
+    /// Closes the plugin for a workload for which [`open`](Self::open) succeeded, after it was unbound from all components. It is
+    /// given 10 seconds; the kept value is dropped afterwards.
     async fn close(&self, workload: &OpenWorkload<'_>) {
         let _ = workload;
     }
@@ -104,6 +141,7 @@ pub trait Plugin: Any + Send + Sync {
 
 /// An interface that a plugin provides.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Provided {
     /// The interface's name with its version, such as `wasi:config/store@0.2.0-rc.1`.
     pub name: String,
@@ -127,6 +165,7 @@ impl Provided {
 
 /// The health of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Health {
     /// The plugin serves calls.
     Healthy,
@@ -135,9 +174,9 @@ pub enum Health {
 }
 
 /// A value that a plugin keeps.
-type Kept = Option<Arc<dyn Any + Send + Sync>>;
+type PluginValue = Option<Arc<dyn Any + Send + Sync>>;
 
-fn downcast<T: Send + Sync + 'static>(kept: &Kept) -> Option<&T> {
+fn downcast<T: Send + Sync + 'static>(kept: &PluginValue) -> Option<&T> {
     kept.as_ref().and_then(|value| value.downcast_ref())
 }
 
@@ -151,7 +190,7 @@ fn decode<T: DeserializeOwned>(settings: &BTreeMap<String, Settings>, key: &str)
 pub struct Opening<'a> {
     pub(crate) workload: &'a Workload,
     pub(crate) components: &'a [Name],
-    pub(crate) value: Kept,
+    pub(crate) value: PluginValue,
 }
 
 impl Opening<'_> {
@@ -161,6 +200,23 @@ impl Opening<'_> {
     }
 
     /// The workload's settings under a key that the plugin [owns](Plugin::settings); `None` when the manifest has none.
+    ///
+    /// ```
+    /// use wharf::{Opening, PluginError};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Cache {
+    ///     url: String,
+    /// }
+    ///
+    /// /// In [`Plugin::open`](wharf::Plugin::open): reads `[cache]`.
+    /// fn open(opening: &mut Opening<'_>) -> Result<(), PluginError> {
+    ///     if let Some(Cache { url }) = opening.settings("cache")? {
+    ///         opening.insert(url);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`PluginError`] with the place, when the settings are not a `T`.
@@ -182,7 +238,7 @@ impl Opening<'_> {
 /// A workload that a plugin was opened for.
 pub struct OpenWorkload<'a> {
     pub(crate) id: &'a str,
-    pub(crate) value: &'a Kept,
+    pub(crate) value: &'a PluginValue,
 }
 
 impl OpenWorkload<'_> {
@@ -199,6 +255,7 @@ impl OpenWorkload<'_> {
 
 /// An import of a component that a plugin satisfies.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BoundImport {
     /// The interface.
     pub interface: InterfaceName,
@@ -217,8 +274,8 @@ pub struct Binding<'a> {
     pub(crate) component: &'a Component,
     pub(crate) imports: &'a [BoundImport],
     pub(crate) target: Option<&'a str>,
-    pub(crate) opened: &'a Kept,
-    pub(crate) value: Kept,
+    pub(crate) opened: &'a PluginValue,
+    pub(crate) value: PluginValue,
 }
 
 impl Binding<'_> {
@@ -260,7 +317,23 @@ impl Binding<'_> {
         downcast(self.opened)
     }
 
-    /// Keeps a value for every call of this component; [`Scope::binding`](crate::Scope::binding) finds it by its type, which is
+    /// Keeps a value for every call of this component.
+    ///
+    /// ```
+    /// use wharf::{Binding, PluginError};
+    ///
+    /// struct Greeting(String);
+    ///
+    /// /// In [`Plugin::bind`](wharf::Plugin::bind).
+    /// fn bind(binding: &mut Binding<'_>) -> Result<(), PluginError> {
+    ///     let name = binding.component().config.get("name").cloned();
+    ///     let name = name.ok_or_else(|| PluginError::new("missing `name`").at("config").hint("add it"))?;
+    ///     binding.insert(Greeting(format!("hello, {name}")));
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// [`Scope::binding`](crate::Scope::binding) finds it by its type, which is
     /// the plugin's own.
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         self.value = Some(Arc::new(value));
@@ -271,7 +344,7 @@ impl Binding<'_> {
 pub struct BoundComponent<'a> {
     pub(crate) workload: &'a str,
     pub(crate) name: &'a Name,
-    pub(crate) value: &'a Kept,
+    pub(crate) value: &'a PluginValue,
 }
 
 impl BoundComponent<'_> {
@@ -325,6 +398,16 @@ impl Link<'_> {
     }
 
     /// Replaces functions of this import that were linked before.
+    ///
+    /// ```
+    /// use wharf::wasmtime::{self, StoreContextMut};
+    /// use wharf::{Link, StoreData};
+    ///
+    /// fn link(link: &mut Link<'_>) -> wasmtime::Result<()> {
+    ///     link.instance()?.func_wrap("level", |_: StoreContextMut<'_, StoreData>, (): ()| Ok((1_u32,)))?;
+    ///     link.replace(|instance| instance.func_wrap("level", |_: StoreContextMut<'_, StoreData>, (): ()| Ok((2_u32,))))
+    /// }
+    /// ```
     ///
     /// # Errors
     /// When the linker refuses one of them.

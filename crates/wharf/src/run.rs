@@ -1,6 +1,6 @@
 //! Run: from an entry to a finished call.
 //!
-//! Takes an [`Entry`](entry::Entry), a unit that is linked; gives the result of each call. [`invoke`] is the one way of a call;
+//! Takes an [`Entry`](entry::Entry), a unit that is linked; gives the result of each call. [`invoke`] is the single path of every call;
 //! the other modules are its stages. It never decides how instances are kept: that is [`policy`], which has no side effects.
 
 pub(crate) mod tracker;

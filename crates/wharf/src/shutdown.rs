@@ -16,14 +16,14 @@ use tokio::sync::{mpsc, watch};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let mut shutdown = Shutdown::default();
-/// if let Some(mut signal) = shutdown.signal() {
+/// if let Some(mut signal) = shutdown.subscribe() {
 ///     tokio::spawn(async move {
 ///         signal.stopped().await;
 ///         // The worker finishes here. Dropping the signal reports that it has.
 ///     });
 /// }
 /// assert!(shutdown.drain(Duration::from_secs(10)).await);
-/// assert!(shutdown.signal().is_none(), "no worker starts after the drain has begun");
+/// assert!(shutdown.subscribe().is_none(), "no worker starts after the drain has begun");
 /// # }
 /// ```
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Default for Shutdown {
 
 impl Shutdown {
     /// Returns a signal for a new worker, or `None` when the drain has begun.
-    pub fn signal(&self) -> Option<Signal> {
+    pub fn subscribe(&self) -> Option<Signal> {
         self.signal.clone()
     }
 
@@ -80,7 +80,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_drain_waits_for_every_signal() {
         let mut shutdown = Shutdown::default();
-        let mut signal = shutdown.signal().unwrap();
+        let mut signal = shutdown.subscribe().unwrap();
         let other = signal.clone();
         let worker = tokio::spawn(async move {
             signal.stopped().await;

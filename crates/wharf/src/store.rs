@@ -21,7 +21,7 @@ pub use slots::Slots;
 pub(crate) use view::getter;
 pub use view::{Getter, View};
 
-/// The number of slots of a unit: one for each component, and one for each further binding of a component that is bound to
+/// The number of slots of a unit: one for each component, and one for each additional binding of a component that is bound to
 /// the same interface more than once. Getters for this many are compiled in.
 pub const MAX_SLOTS: usize = 128;
 
@@ -54,18 +54,12 @@ pub struct StoreData {
 
 /// The properties that all instances of a unit share.
 pub(crate) struct Unit {
-    /// The binding of each slot: first the unit's components in their order, the entry last, then further bindings.
-    pub(crate) slots: Vec<SlotBinding>,
+    /// The component of each slot: first the unit's components in their order, the entry last, then those of additional bindings.
+    pub(crate) slots: Vec<Arc<ComponentContext>>,
     /// The number of components.
     pub(crate) components: usize,
-    pub(crate) sizes: Vec<Arc<dyn ResourceSize>>,
+    pub(crate) sizes: Arc<dyn ResourceSize>,
     pub(crate) tracker: Arc<LimitTracker>,
-}
-
-/// A slot of a unit: a component, and the one binding that the slot stands for if it is not the component's first.
-pub(crate) struct SlotBinding {
-    pub(crate) component: Arc<ComponentContext>,
-    pub(crate) extra: Option<Binding>,
 }
 
 /// The value that a plugin bound to a component.
@@ -87,7 +81,8 @@ pub(crate) trait Timekeeper: Send + Sync {
     fn is_interrupted(&self) -> bool;
 }
 
-/// A component of a running workload: its identity, and the values that plugins bound to it.
+/// A component of a running workload: its identity, and the values that plugins bound to it. An additional binding of a
+/// component has a context of its own, without the values of the bindings that it could be confused with.
 pub struct ComponentContext {
     pub(crate) workload: Arc<str>,
     pub(crate) component: Name,
@@ -124,14 +119,12 @@ pub struct Scope<'a> {
     pub component: &'a ComponentContext,
     /// The limits of the unit, and how often each was reached.
     pub tracker: &'a Arc<LimitTracker>,
-    extra: Option<&'a Binding>,
 }
 
 impl<'a> Scope<'a> {
     /// The value of type `T` that the plugin bound for the import that is called, if there is one.
     pub fn find_binding<T: Send + Sync + 'static>(&self) -> Option<&'a T> {
-        let extra = self.extra.and_then(|binding| binding.downcast_ref());
-        extra.or_else(|| self.component.binding())
+        self.component.binding()
     }
 
     /// The value of type `T` that the plugin bound for the import that is called.
@@ -180,14 +173,12 @@ impl StoreData {
             self.slots.resize_with(slot + 1, Slots::default);
         }
         let Unit { slots, tracker, .. } = &*self.unit;
-        let SlotBinding { component, extra } = &slots[slot];
         Scope {
             unit: &mut self.unit_slots,
             table: &mut self.table,
             state: &mut self.slots[slot],
-            component,
+            component: &slots[slot],
             tracker,
-            extra: extra.as_ref(),
         }
     }
 
@@ -197,7 +188,7 @@ impl StoreData {
         UnitScope {
             state: &mut self.unit_slots,
             table: &mut self.table,
-            entry: &self.unit.slots[self.unit.components - 1].component,
+            entry: &self.unit.slots[self.unit.components - 1],
             tracker: &self.unit.tracker,
         }
     }
@@ -245,8 +236,7 @@ impl StoreData {
         let (mut count, mut bytes) = (0, 0);
         for resource in table.iter_mut() {
             count += 1;
-            let sizes = unit.sizes.iter().map(|plugin| plugin.resource_size(&*resource, limits));
-            bytes += HANDLE + sizes.sum::<usize>();
+            bytes += HANDLE + unit.sizes.resource_size(&*resource, limits);
         }
         let available = limits.memory.saturating_sub(self.memory);
         self.audit.record(count, bytes, available);

@@ -42,6 +42,7 @@ pub const NAME: &str = "wasi";
 const MAX_LOOKUPS: u32 = 16;
 
 /// Provides WASI.
+#[derive(Clone)]
 pub(crate) struct Wasi {
     pub(crate) stdio: Arc<dyn Stdio>,
     pub(crate) dedicated: bool,
@@ -51,6 +52,14 @@ pub(crate) struct Wasi {
 /// The interfaces that WASI provides. In resolution they come after those of all other plugins.
 pub fn interfaces() -> Vec<HostInterface> {
     table::rows().filter_map(|row| Some(HostInterface { name: row.name()?, plugin: None, grant: row.grant })).collect()
+}
+
+/// Runs file operations off the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PluginError> + Send + 'static,
+) -> Result<T, PluginError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| PluginError::new("opening was interrupted").caused_by(error))?
 }
 
 #[async_trait]
@@ -65,17 +74,18 @@ impl Plugin for Wasi {
     }
 
     async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {
-        let shared = Shared::open(opening.workload(), self.lookups.unwrap_or(MAX_LOOKUPS))?;
-        opening.insert(shared);
+        let (workload, lookups) = (opening.workload().clone(), self.lookups.unwrap_or(MAX_LOOKUPS));
+        let shared = blocking(move || Shared::open(&workload, lookups)).await?;
+        opening.insert(Arc::new(shared));
         Ok(())
     }
 
     async fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
-        let Some(shared) = binding.opened::<Shared>() else {
+        let Some(shared) = binding.opened::<Arc<Shared>>().cloned() else {
             return Err(PluginError::new("the volumes are not open"));
         };
-        let grants = Grants::open(binding.name(), binding.component(), self, shared)?;
-        binding.insert(grants);
+        let (name, component, wasi) = (binding.name().clone(), binding.component().clone(), self.clone());
+        binding.insert(blocking(move || Grants::open(&name, &component, &wasi, &shared)).await?);
         Ok(())
     }
 

@@ -74,7 +74,7 @@ async fn errors_have_codes_and_diagnostics() {
     seven.source = Source::Digest(Digest::of(b"missing"));
     seven.volumes.push(wharf::workload::manifest::Mount {
         volume: "data".parse().unwrap(),
-        guest: "relative".into(),
+        guest: "../relative".into(),
         access: wharf::workload::manifest::Access::Read,
     });
     let error = host.workload_start(other).await.unwrap_err();

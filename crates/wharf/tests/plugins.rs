@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{HasData, Resource, ResourceType};
+use wharf::api::State;
 use wharf::plugin::{BoundComponent, Health, OpenWorkload};
 use wharf::workload::manifest::{Component, Format, SettingsKey, Source, parse_with};
 use wharf::workload::{Name, Workload};
@@ -124,6 +125,10 @@ struct Store {
     value: u32,
     log: Arc<Mutex<Vec<String>>>,
     refuses: bool,
+    /// Whether only the target `x` is bound with a value.
+    empty_targets: bool,
+    /// Whether it never reports its health.
+    silent: bool,
 }
 
 /// The value that is bound to a component.
@@ -139,7 +144,7 @@ struct PerComponent {
 
 impl Store {
     fn new(name: &'static str, value: u32) -> Self {
-        Self { name, value, log: Arc::default(), refuses: false }
+        Self { name, value, log: Arc::default(), refuses: false, empty_targets: false, silent: false }
     }
 
     fn log(&self, what: &str) {
@@ -166,6 +171,10 @@ impl Plugin for Store {
         vec![SettingsKey::new(self.name).in_workload::<Numbers>().in_component_any()]
     }
 
+    fn has_targets(&self) -> bool {
+        true
+    }
+
     async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {
         self.log("open");
         let numbers: Numbers = opening.settings(self.name)?.unwrap_or_default();
@@ -186,12 +195,15 @@ impl Plugin for Store {
             None => 0,
         };
         let add = binding.settings::<PerComponent>(self.name)?.map_or(0, |settings| settings.add);
+        if self.empty_targets && binding.target() != Some("x") {
+            return Ok(());
+        }
         binding.insert(Value(self.value + of_target + add));
         Ok(())
     }
 
     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
-        let get = link.getter::<Value>();
+        let get = link.getter::<Bound>();
         let is = |name: &str| link.is(&format!("acme:kv/{name}"));
         let (types, open, size) = (is("types"), is("open"), is("size"));
         let mut instance = link.instance()?;
@@ -200,7 +212,7 @@ impl Plugin for Store {
         }
         if open {
             return instance.func_wrap("open", move |mut store: StoreContextMut<'_, StoreData>, (): ()| {
-                let value = get(store.data_mut()).0;
+                let value = get(store.data_mut());
                 Ok((store.data_mut().table().push(Value(value))?,))
             });
         }
@@ -215,11 +227,13 @@ impl Plugin for Store {
         if types {
             return Ok(());
         }
-        instance
-            .func_wrap("get", move |mut store: StoreContextMut<'_, StoreData>, (): ()| Ok((get(store.data_mut()).0,)))
+        instance.func_wrap("get", move |mut store: StoreContextMut<'_, StoreData>, (): ()| Ok((get(store.data_mut()),)))
     }
 
     async fn health(&self, workload: &OpenWorkload<'_>) -> Health {
+        if self.silent {
+            std::future::pending::<()>().await;
+        }
         match workload.opened::<Numbers>() {
             Some(numbers) if numbers.contains_key("broken") => Health::Unhealthy("broken".into()),
             _ => Health::Healthy,
@@ -239,14 +253,17 @@ impl Plugin for Store {
     }
 }
 
-impl HasData for Value {
-    type Data<'a> = &'a Value;
+/// The value that was bound for the import that is called, or 99.
+struct Bound;
+
+impl HasData for Bound {
+    type Data<'a> = u32;
 }
 
-impl View for Value {
-    type Of = Value;
-    fn view(scope: Scope<'_>) -> &Value {
-        scope.binding()
+impl View for Bound {
+    type Of = Bound;
+    fn view(scope: Scope<'_>) -> u32 {
+        scope.find_binding::<Value>().map_or(99, |value| value.0)
     }
 }
 
@@ -323,8 +340,8 @@ impl Plugin for Stuck {
     }
 }
 
-#[tokio::test]
-async fn a_start_that_is_cancelled_releases_what_was_opened() {
+/// A workload whose start hangs in the plugin `stuck`, after `red` was opened.
+async fn stuck_start() -> (Host, Arc<Mutex<Vec<String>>>, tokio::task::JoinHandle<Result<(), StartError>>) {
     let red = Store::new("red", 1);
     let log = red.log.clone();
     let host = builder().plugin(red).plugin(Stuck).build().unwrap();
@@ -333,19 +350,153 @@ async fn a_start_that_is_cancelled_releases_what_was_opened() {
                     [[links]]\nfrom = 'b'\nimport = 'acme:kv/store'\nto = 'stuck'\n";
     let start = tokio::spawn({
         let (host, workload) = (host.clone(), workload(&host, manifest));
-        async move { host.workload_start(workload).await }
+        async move { host.workload_start(workload).await.map(drop) }
     });
     while log.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(host.heartbeat().workloads[0].state, wharf::api::State::Starting);
-    start.abort();
-    assert!(start.await.unwrap_err().is_cancelled());
+    assert_eq!(host.heartbeat().workloads[0].state, State::Starting);
+    (host, log, start)
+}
+
+#[tokio::test]
+async fn a_stop_cancels_a_start() {
+    let (host, log, start) = stuck_start().await;
+    assert_eq!(host.workload_stop("default/w").await.unwrap().state, State::Stopped);
+    assert!(matches!(start.await.unwrap(), Err(StartError::Stopped { .. })));
     while log.lock().unwrap().len() < 2 {
         tokio::task::yield_now().await;
     }
     assert_eq!(*log.lock().unwrap(), ["red open", "red close default/w"]);
     assert!(host.heartbeat().workloads.is_empty(), "the id is free again");
+}
+
+#[tokio::test]
+async fn a_shutdown_leaves_no_workload() {
+    let (host, _, start) = stuck_start().await;
+    // A caller that goes away cancels nothing.
+    start.abort();
+    assert_eq!(host.heartbeat().workloads.len(), 1);
+    host.shutdown().await;
+    assert!(host.heartbeat().workloads.is_empty());
+    let late = workload(&host, "name = 'late'\n[components.c]\nsource = 'clock.wat'\n");
+    assert!(matches!(host.workload_start(late).await, Err(StartError::ShuttingDown)));
+}
+
+#[tokio::test]
+async fn a_binding_without_a_value_finds_no_other() {
+    let mut store = Store::new("red", 10);
+    store.empty_targets = true;
+    let host = builder().plugin(store).build().unwrap();
+    let manifest = "name = 'w'\n[red]\nx = 1\ny = 2\n[components.two]\nsource = 'two.wat'\n\
+        [[links]]\nfrom = 'two'\nimport = 'first'\nto = 'red:x'\n\
+        [[links]]\nfrom = 'two'\nimport = 'second'\nto = 'red:y'\n";
+    host.workload_start(workload(&host, manifest)).await.unwrap();
+    // `first` is bound with a value, `second` and the unlabelled import without.
+    assert_eq!(get(&host, "two").await, (11 * 10000 + 99 * 100 + 99).to_string());
+}
+
+/// Provides one version of an interface that WASI has in two.
+struct MockExit;
+
+impl Plugin for MockExit {
+    fn name(&self) -> &'static str {
+        "mock"
+    }
+    fn interfaces(&self) -> Vec<Provided> {
+        vec![Provided::grant("wasi:cli/exit@0.3.0")]
+    }
+    fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
+        type Status = (Result<(), ()>,);
+        link.instance()?.func_wrap("exit", |_: StoreContextMut<'_, StoreData>, (_,): Status| Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_and_wasi_provide_versions_of_one_interface() {
+    let host = builder().plugin(MockExit).build().unwrap();
+    let text = r#"(component
+        (import "wasi:cli/exit@0.3.0" (instance $new (export "exit" (func (param "status" (result))))))
+        (import "wasi:cli/exit@0.2.0" (instance $old (export "exit" (func (param "status" (result))))))
+        (core func $new (canon lower (func $new "exit"))) (core func $old (canon lower (func $old "exit")))
+        (core module $m (import "" "new" (func $new (param i32))) (import "" "old" (func $old (param i32)))
+            (func (export "new") (call $new (i32.const 0)))
+            (func (export "old") (call $old (i32.const 0))))
+        (core instance $i (instantiate $m (with "" (instance (export "new" (func $new)) (export "old" (func $old))))))
+        (func (export "new") (canon lift (core func $i "new")))
+        (func (export "old") (canon lift (core func $i "old"))))"#;
+    let component = Component::from_bytes(wat::parse_str(text).unwrap());
+    host.workload_start(Workload::new(name("w")).with_component(name("c"), component)).await.unwrap();
+    host.call_wave("default/w", "c", "new()").await.unwrap();
+    let error = host.call_wave("default/w", "c", "old()").await.unwrap_err().to_string();
+    assert!(error.contains("exit"), "WASI ends the call: {error}");
+}
+
+#[tokio::test]
+async fn components_of_a_unit_share_one_provider() {
+    let host = builder().plugin(Shared("x")).plugin(Shared("y")).build().unwrap();
+    let component = |imports: &str, export: &str| {
+        let text = format!(
+            r#"(component {imports}
+                (import "acme:shared/number@1.0.0" (instance $n (export "get" (func (result u32)))))
+                (core func $get (canon lower (func $n "get")))
+                (core module $m (import "" "get" (func $get (result i32))) (func (export "get") (result i32) (call $get)))
+                (core instance $i (instantiate $m (with "" (instance (export "get" (func $get))))))
+                (func $f (result u32) (canon lift (core func $i "get")))
+                (instance $e (export "get" (func $f))) (export "{export}" (instance $e)))"#
+        );
+        Component::from_bytes(wat::parse_str(text).unwrap())
+    };
+    let inner = || component("", "acme:inner/api");
+    let outer = r#"(import "acme:inner/api" (instance (export "get" (func (result u32)))))"#;
+    let link = |from: &str, to: &str| wharf::workload::manifest::Link {
+        from: name(from),
+        import: "acme:shared/number".into(),
+        to: to.parse().unwrap(),
+    };
+    let mut workload = Workload::new(name("w"))
+        .with_component(name("outer"), component(outer, "acme:outer/api"))
+        .with_component(name("inner"), inner());
+    workload.links = vec![link("outer", "x"), link("inner", "y")];
+    let error = host.workload_start(workload.clone()).await.unwrap_err().to_string();
+    assert!(
+        error.contains("`outer` takes `acme:shared/number@1.0.0` from `x`") && error.contains("from `y`"),
+        "{error}"
+    );
+    workload.links = vec![link("outer", "x"), link("inner", "x")];
+    host.workload_start(workload).await.unwrap();
+    // A plugin without parts rejects a link to one.
+    let mut part = Workload::new(name("p")).with_component(name("inner"), inner());
+    part.links = vec![link("inner", "x:part")];
+    let error = host.workload_start(part).await.unwrap_err().to_string();
+    assert!(error.contains("no part `part`"), "{error}");
+}
+
+struct Shared(&'static str);
+
+impl Plugin for Shared {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+    fn interfaces(&self) -> Vec<Provided> {
+        vec![Provided::shared("acme:shared/number@1.0.0")]
+    }
+    fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
+        link.instance()?.func_wrap("get", |_: StoreContextMut<'_, StoreData>, (): ()| Ok((0_u32,)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_does_not_report_is_unhealthy() {
+    let mut store = Store::new("red", 1);
+    store.silent = true;
+    let host = builder().plugin(store).build().unwrap();
+    host.workload_start(workload(&host, "name = 'w'\n[components.a]\nsource = 'reader.wat'\n")).await.unwrap();
+    let (one, two) = tokio::join!(host.workload_status("default/w"), host.workload_status("default/w"));
+    for status in [one.unwrap(), two.unwrap()] {
+        assert!(status.health.iter().any(|health| health.plugin == "red" && !health.healthy), "{status:?}");
+    }
+    host.workload_stop("default/w").await.unwrap();
 }
 
 #[tokio::test]

@@ -273,6 +273,22 @@ pub enum Problem {
         /// The maximum.
         ceiling: String,
     },
+    /// Components of one unit take a shared interface from different plugins, or from different parts of one.
+    #[error(
+        "`{component}` takes `{import}` from `{provider}`, and `{other}` in its unit takes it from `{other_provider}`"
+    )]
+    SharedProviders {
+        /// The component.
+        component: Name,
+        /// The import.
+        import: String,
+        /// Its provider, as a link names it.
+        provider: String,
+        /// The other component.
+        other: Name,
+        /// The provider of the other component.
+        other_provider: String,
+    },
     /// No entry component reaches a component.
     #[error("`{component}` is unreachable: no trigger calls it, and no running component imports from it")]
     Unreached {
@@ -309,6 +325,7 @@ impl Problem {
             | Self::Ambiguous { component, .. }
             | Self::AmbiguousPlugins { component, .. }
             | Self::SharedGrant { component, .. }
+            | Self::SharedProviders { component, .. }
             | Self::Interposed { component, .. }
             | Self::Unreached { component } => format!("components.{component}"),
             Self::NoEffect { component, key, .. } | Self::AboveCeiling { component, key, .. } => {

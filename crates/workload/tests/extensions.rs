@@ -99,6 +99,7 @@ fn a_third_partys_section_has_the_messages_of_the_manifests_own() {
             "4:1: missing required key `schedule` in `triggers.cron.0`",
             "5:1: unknown key `schedul` in `triggers.cron.0` (did you mean `schedule`?)",
             "6:1: unknown key `zz` in `triggers.cron.0` (known keys are `component`, `jitter` and `schedule`)",
+            "9:1: invalid `triggers.cron.1.schedule`: unknown variant `weekly`, expected `hourly` or `daily`",
             "10:1: expected an integer for `triggers.cron.1.jitter`, found a string",
         ]
     );
@@ -195,9 +196,9 @@ fn of_a_component() -> Vec<Violation> {
             "`web` mounts unknown volume `dat`",
         ),
         (
-            "source = 'a'\nvolumes = [{ volume = 'data', guest = 'd' }]",
-            |w| web(w).volumes = mount("data", "d"),
-            "expected an absolute path without `..` for `components.web.volumes.0.guest`, found `d`",
+            "source = 'a'\nvolumes = [{ volume = 'data', guest = 'd/..' }]",
+            |w| web(w).volumes = mount("data", "d/.."),
+            "expected a path without `..` for `components.web.volumes.0.guest`, found `d/..`",
         ),
         (
             "source = 'a'\ninstances = { mode = 'fresh', calls = 1 }",

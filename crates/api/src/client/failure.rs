@@ -15,7 +15,7 @@ pub(super) enum Failure {
     },
     #[error("no connection to `{address}` within {after:?}; check the address, and that the host runs")]
     ConnectTimeout { address: String, after: Duration },
-    #[error("`{address}` makes no valid HTTP request; check the address")]
+    #[error("cannot build an HTTP request for `{address}`; check the address")]
     Request {
         address: String,
         #[source]
@@ -37,7 +37,7 @@ pub(super) enum Failure {
     Timeout { address: String, after: Duration },
     #[error("limit reached: response body ({limit} bytes); set a higher limit on the client")]
     TooLarge { limit: usize },
-    #[error("the response (status {status}) is not one of Wharf's API; check that a Wharf host is at this address")]
+    #[error("the response (status {status}) is not a Wharf API response; check that a Wharf host is at this address")]
     Body {
         status: u16,
         #[source]
@@ -45,7 +45,7 @@ pub(super) enum Failure {
     },
     #[error("the response to `HEAD` has the status {status}; check that a Wharf host is at this address")]
     Head { status: u16 },
-    #[error("the request cannot be written as JSON")]
+    #[error("cannot serialize the request as JSON")]
     Encode(#[source] serde_json::Error),
 }
 

@@ -67,7 +67,7 @@ async fn read(mut workload: Workload) -> Result<Workload, ApiError> {
     Err(ApiError::new(ErrorCode::Invalid, message).with_diagnostics(unread))
 }
 
-/// Reads one byte more than a component can have at most: a host refuses what is that large, with its own words.
+/// Reads one byte more than a component can have at most: a host refuses what is that large, with its own error.
 async fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     tokio::fs::File::open(path).await?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).await?;

@@ -102,12 +102,12 @@ struct State {
 impl View for Http {
     type Of = WasiHttp;
     fn view(scope: Scope<'_>) -> WasiHttpCtxView<'_> {
-        let pool = scope.find_binding().cloned();
         let Scope { component, tracker, state, table, .. } = scope;
         let state = state.get_or_insert_with(|| {
             let mut ctx = WasiHttpCtx::new();
             ctx.set_field_size_limit(usize::try_from(tracker.limits().headers).unwrap_or(usize::MAX));
             let resolver = Grants::of(component).resolver();
+            let pool = component.binding().cloned();
             State { ctx, hooks: Hooks { resolver, pool, tracker: tracker.clone(), in_flight: None } }
         });
         WasiHttpCtxView { hooks: &mut state.hooks, table, ctx: &mut state.ctx }

@@ -111,7 +111,8 @@ impl HttpServer {
     /// When called outside a Tokio runtime.
     pub fn accept(&self) {
         let listener = self.0.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let signal = self.0.shutdown.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Shutdown::signal);
+        let signal =
+            self.0.shutdown.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Shutdown::subscribe);
         if let (Some(listener), Some(signal)) = (listener, signal) {
             tokio::spawn(accept_loop(self.0.clone(), listener, signal));
         }

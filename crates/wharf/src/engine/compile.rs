@@ -55,7 +55,7 @@ code!(Component Module);
 pub enum CompileError {
     /// The engine rejects the component: it is not valid, or needs a [`Feature`](crate::Feature) that is off.
     #[error("cannot compile the component: {0:#}")]
-    Refused(#[source] wasmtime::Error),
+    Rejected(#[source] wasmtime::Error),
     /// The compiling thread ended early, because the runtime shut down or the compiler panicked.
     #[error("compilation was interrupted")]
     Interrupted,
@@ -140,7 +140,7 @@ fn load_or_compile<C: Code>(
     if let Some(compiled) = cache.and_then(|cache| cache.load(engine, key)) {
         return Ok(compiled);
     }
-    let compiled = C::compile(engine, bytes).map_err(CompileError::Refused)?;
+    let compiled = C::compile(engine, bytes).map_err(CompileError::Rejected)?;
     if let Some(cache) = cache {
         match compiled.serialize() {
             Ok(code) => cache.store(key, &code),

@@ -9,6 +9,7 @@ use workload::manifest::Extensions;
 use workload::{Ceilings, HostInterface, InterfaceName};
 
 use super::trigger::Trigger;
+use super::workloads::Workloads;
 use super::{DRAIN, Host, Inner};
 use crate::engine::Engine;
 use crate::limits::Limits;
@@ -19,6 +20,28 @@ use crate::wasi::stdio::{self, Stdio};
 use crate::wasi::{self, Wasi};
 
 /// The settings of a [`Host`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use wharf::workload::Ceilings;
+/// use wharf::{Engine, Host, Limits, stdio};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut ceilings = Ceilings::default();
+/// ceilings.instances = Some(100);
+/// let host = Host::builder(Engine::builder().pooling(false).build()?)
+///     .limits(Limits { memory: 64 << 20, ..Limits::default() })
+///     .ceilings(ceilings)
+///     .drain(Duration::from_secs(5))
+///     .stdio(stdio::Null)
+///     .friendly_name("edge-1")
+///     .label("zone", "eu")
+///     .build()?;
+/// assert_eq!(host.heartbeat().friendly_name, "edge-1");
+/// # Ok(())
+/// # }
+/// ```
 pub struct HostBuilder {
     engine: Engine,
     plugins: Vec<Arc<dyn Plugin>>,
@@ -148,7 +171,7 @@ impl HostBuilder {
         self
     }
 
-    /// Sets the host's name for people.
+    /// Sets the host's display name.
     #[must_use]
     pub fn friendly_name(mut self, name: impl Into<String>) -> Self {
         self.friendly_name = Some(name.into());
@@ -183,13 +206,12 @@ impl HostBuilder {
             extensions,
             sources: self.sources,
             drain: self.drain,
-            limits: self.limits.below(&self.ceilings.limits),
+            limits: self.limits.capped_at(&self.ceilings.limits),
             ceilings: self.ceilings,
             dedicated: self.dedicated,
             labels: self.labels,
             started: Instant::now(),
-            updating: tokio::sync::Mutex::default(),
-            workloads: super::Workloads::default(),
+            workloads: Workloads::default(),
         })))
     }
 }

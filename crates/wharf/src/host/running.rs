@@ -11,7 +11,7 @@ use super::millis;
 use super::service::Service;
 use crate::limits::Limit;
 use crate::plugin::Health;
-use crate::prepare::grant::Grants;
+use crate::prepare::grant::{Grants, Opened};
 use crate::run::entry::Entry;
 use crate::run::tracker::CallTracker;
 
@@ -29,6 +29,10 @@ pub struct Running {
     services: tokio::sync::Mutex<Vec<Service>>,
     /// Released last.
     grants: tokio::sync::Mutex<Grants>,
+    /// The plugins that are open, whose health the status reports.
+    opened: Vec<Arc<Opened>>,
+    /// Held while the workload is replaced or stopped.
+    pub(super) changing: tokio::sync::Mutex<()>,
 }
 
 impl Running {
@@ -39,8 +43,10 @@ impl Running {
         warnings: Vec<Problem>,
         grants: Grants,
     ) -> Self {
+        let opened = grants.opened();
         let (services, grants) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::new(grants));
-        Self { workload, entries, calls, started: Instant::now(), warnings, services, grants }
+        let changing = tokio::sync::Mutex::default();
+        Self { workload, entries, calls, started: Instant::now(), warnings, services, grants, opened, changing }
     }
 
     /// The workload as it was declared.
@@ -98,13 +104,14 @@ impl Running {
     }
 
     async fn health(&self) -> Vec<PluginHealth> {
-        // Locked only by another status, or while the plugins are released.
-        let Ok(grants) = self.grants.try_lock() else { return Vec::new() };
-        let health = grants.health().await.into_iter().map(|(plugin, health)| match health {
-            Health::Healthy => PluginHealth { plugin, healthy: true, detail: None },
-            Health::Unhealthy(detail) => PluginHealth { plugin, healthy: false, detail: Some(detail) },
+        let health = self.opened.iter().map(|opened| async move {
+            let plugin = opened.plugin().to_owned();
+            match opened.health().await {
+                Health::Healthy => PluginHealth { plugin, healthy: true, detail: None },
+                Health::Unhealthy(detail) => PluginHealth { plugin, healthy: false, detail: Some(detail) },
+            }
         });
-        health.collect()
+        futures_util::future::join_all(health).await
     }
 
     pub(super) async fn status(&self, state: State) -> WorkloadStatus {
@@ -120,7 +127,8 @@ impl Running {
             refusals: self.refusals(),
             uptime_ms: millis(self.started.elapsed()),
             services: self.services(),
-            health: self.health().await,
+            // The plugins of a workload that has stopped are closed.
+            health: if state == State::Stopped { Vec::new() } else { self.health().await },
             warnings: self.warnings.iter().map(ToString::to_string).collect(),
         }
     }

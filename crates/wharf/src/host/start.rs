@@ -69,6 +69,15 @@ pub enum StartError {
         #[source]
         error: TriggerError,
     },
+    /// The workload was stopped before it had started.
+    #[error("workload `{id}` was stopped before it started")]
+    Stopped {
+        /// The id.
+        id: String,
+    },
+    /// The host is shutting down.
+    #[error("the host is shutting down")]
+    ShuttingDown,
     /// A thread that worked for the start ended early.
     #[error("the start was interrupted")]
     Interrupted,
@@ -84,7 +93,7 @@ impl StartError {
     /// Its place in the manifest, as a dotted path; `None` when it concerns no single part, or several.
     pub fn place(&self) -> Option<String> {
         match self {
-            Self::Plugin(error) => Some(error.place()),
+            Self::Plugin(error) => error.place(),
             Self::Fuse(error) => Some(format!("components.{}", error.entry)),
             Self::Link(LinkError::Import { component, .. }) => Some(format!("components.{component}")),
             Self::Trigger { error, .. } => error.place().map(str::to_owned),
@@ -117,9 +126,11 @@ impl From<StartError> for ApiError {
                 return api.with_diagnostics(problems);
             }
             StartError::Plugin(_) | StartError::Trigger { .. } => ErrorCode::Refused,
+            StartError::ShuttingDown => ErrorCode::ShuttingDown,
             _ => ErrorCode::Failed,
         };
-        let api = Self::of(code, &error);
+        // The messages of this crate include those of their sources.
+        let api = Self::new(code, error.to_string());
         if error.place().is_none() && error.hint().is_none() {
             return api;
         }
@@ -134,10 +145,8 @@ impl From<StartError> for ApiError {
 pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Running, StartError> {
     let prepared = prepare(host, workload).await?;
     let id = prepared.workload.id();
-    let mut linked = Vec::new();
-    for unit in &prepared.units {
-        linked.push(compile_and_link(host, &prepared, unit).await?);
-    }
+    let linking = prepared.units.iter().map(|unit| compile_and_link(host, &prepared, unit));
+    let linked = futures_util::future::try_join_all(linking).await?;
     let Prepared { workload, plan, units } = prepared;
     let slots: Vec<&UnitSlots> = units.iter().map(|unit| &unit.slots).collect();
     let (resolution, types) = (&plan.resolution, &plan.loaded.types);
@@ -226,10 +235,11 @@ fn entry(
     calls: &Arc<CallTracker>,
 ) -> Arc<Entry> {
     let declared = &workload.components[&unit.entry];
-    let limits = host.limits.with(&declared.limits);
+    let limits = host.limits.overridden_by(&declared.limits);
     let tracker = Arc::new(LimitTracker::new(workload.id().into(), unit.entry.clone(), limits, host.dedicated));
-    let sizes: Vec<Arc<dyn ResourceSize>> = vec![host.plugins.clone()];
-    let unit_data = Unit { slots: grants.slots(&unit.slots), components: unit.slots.components(), sizes, tracker };
-    let policy = Policy::of(&declared.instances);
+    let sizes: Arc<dyn ResourceSize> = host.plugins.clone();
+    let slots = grants.contexts(&unit.slots, &host.plugins);
+    let unit_data = Unit { slots, components: unit.slots.components(), sizes, tracker };
+    let policy = Policy::from_manifest(&declared.instances);
     Entry::new(&host.engine, unit.entry.clone(), code, Arc::new(unit_data), policy, calls.clone())
 }

@@ -16,6 +16,31 @@ pub type TriggerError = PluginError;
 /// A trigger may have a section of its own in the manifest, `[[triggers.<key>]]`: [`kind`](Self::kind) says which. The
 /// components that its entries name are entries of the workload, and are checked to export what the trigger calls.
 /// `examples/trigger` is a whole program with a trigger of its own.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use wharf::host::Running;
+/// use wharf::{Trigger, TriggerError};
+///
+/// /// Logs the entries of each workload.
+/// struct Announce;
+///
+/// #[async_trait::async_trait]
+/// impl Trigger for Announce {
+///     fn name(&self) -> &'static str {
+///         "announce"
+///     }
+///
+///     async fn attach(&self, workload: &Arc<Running>) -> Result<(), TriggerError> {
+///         let entries: Vec<_> = workload.entries().map(|entry| entry.name().to_string()).collect();
+///         println!("{} has {}", workload.workload().id(), entries.join(", "));
+///         Ok(())
+///     }
+///
+///     async fn detach(&self, _: &Arc<Running>) {}
+/// }
+/// ```
 #[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a Wharf trigger",
@@ -37,7 +62,7 @@ pub trait Trigger: Send + Sync + 'static {
     /// When the trigger cannot serve the workload, which then does not start.
     async fn attach(&self, workload: &Arc<Running>) -> Result<(), TriggerError>;
 
-    /// Every trigger has attached, and the workload runs. A trigger that calls of its own accord starts to.
+    /// Every trigger has attached, and the workload runs. A trigger that initiates calls starts here.
     async fn started(&self, workload: &Arc<Running>) {
         let _ = workload;
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use wharf_api::State;
 
 use super::NoWorkload;
@@ -11,61 +12,83 @@ use super::start::StartError;
 
 /// The workloads by id. An id is taken from the start of a workload until it has stopped.
 #[derive(Default)]
-pub(super) struct Workloads(Mutex<BTreeMap<String, Slot>>);
+pub(super) struct Workloads {
+    table: Mutex<Table>,
+    /// Notified when a workload changes its state.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    slots: BTreeMap<String, Slot>,
+    /// The host is shutting down.
+    closed: bool,
+}
 
 #[derive(Clone)]
 pub(super) enum Slot {
-    Starting,
+    /// With the signal that cancels the start.
+    Starting(Arc<Notify>),
     Running(Arc<Running>),
     Stopping(Arc<Running>),
 }
 
 impl Slot {
-    pub(super) fn state(&self) -> State {
+    fn state(&self) -> State {
         match self {
-            Self::Starting => State::Starting,
+            Self::Starting(_) => State::Starting,
             Self::Running(_) => State::Running,
             Self::Stopping(_) => State::Stopping,
         }
     }
+
+    fn is(&self, running: &Arc<Running>) -> bool {
+        matches!(self, Self::Running(current) if Arc::ptr_eq(current, running))
+    }
 }
 
 impl Workloads {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All ids, with the state of each.
     pub(super) fn list(&self) -> Vec<(String, State)> {
-        self.lock().iter().map(|(id, slot)| (id.clone(), slot.state())).collect()
+        self.lock().slots.iter().map(|(id, slot)| (id.clone(), slot.state())).collect()
     }
 
     pub(super) fn find(&self, id: &str) -> Result<Slot, NoWorkload> {
-        self.lock().get(id).cloned().ok_or_else(|| NoWorkload { id: id.to_owned() })
+        self.lock().slots.get(id).cloned().ok_or_else(|| NoWorkload { id: id.to_owned() })
     }
 
     /// A workload that takes calls.
     pub(super) fn running(&self, id: &str) -> Result<Arc<Running>, NoWorkload> {
         match self.find(id)? {
             Slot::Running(running) => Ok(running),
-            Slot::Starting | Slot::Stopping(_) => Err(NoWorkload { id: id.to_owned() }),
+            Slot::Starting(_) | Slot::Stopping(_) => Err(NoWorkload { id: id.to_owned() }),
         }
     }
 
     /// Takes an id for a workload that starts.
     pub(super) fn reserve(&self, id: &str) -> Result<Reservation<'_>, StartError> {
-        let mut workloads = self.lock();
-        if workloads.contains_key(id) {
+        let mut table = self.lock();
+        if table.closed {
+            return Err(StartError::ShuttingDown);
+        }
+        if table.slots.contains_key(id) {
             return Err(StartError::AlreadyRunning { id: id.to_owned() });
         }
-        workloads.insert(id.to_owned(), Slot::Starting);
-        Ok(Reservation { workloads: self, id: id.to_owned(), kept: false })
+        let cancel = Arc::new(Notify::new());
+        table.slots.insert(id.to_owned(), Slot::Starting(cancel.clone()));
+        Ok(Reservation { workloads: self, id: id.to_owned(), cancel, kept: false })
     }
 
-    /// Replaces a running workload by another version; gives whether one was running.
-    pub(super) fn replace(&self, id: &str, new: &Arc<Running>) -> bool {
-        match self.lock().get_mut(id) {
-            Some(slot @ Slot::Running(_)) => {
+    /// Replaces a running version by another. Returns false if another one is running, or the host is shutting down.
+    pub(super) fn replace(&self, id: &str, old: &Arc<Running>, new: &Arc<Running>) -> bool {
+        let mut table = self.lock();
+        let closed = table.closed;
+        match table.slots.get_mut(id) {
+            Some(slot) if !closed && slot.is(old) => {
                 *slot = Slot::Running(new.clone());
                 true
             }
@@ -73,14 +96,30 @@ impl Workloads {
         }
     }
 
-    /// Marks a running workload as stopping. Its id is free when the reservation is dropped.
-    pub(super) fn stop(&self, id: &str) -> Result<(Arc<Running>, Reservation<'_>), NoWorkload> {
-        let mut workloads = self.lock();
-        let slot = workloads.get_mut(id);
-        let Some(slot @ Slot::Running(_)) = slot else { return Err(NoWorkload { id: id.to_owned() }) };
-        let Slot::Running(running) = slot.clone() else { return Err(NoWorkload { id: id.to_owned() }) };
+    /// Marks a running version as stopping. Its id is free when the reservation is dropped. `None` if another one is running.
+    pub(super) fn begin_stop(&self, id: &str, running: &Arc<Running>) -> Option<Reservation<'_>> {
+        let mut table = self.lock();
+        let slot = table.slots.get_mut(id).filter(|slot| slot.is(running))?;
         *slot = Slot::Stopping(running.clone());
-        Ok((running, Reservation { workloads: self, id: id.to_owned(), kept: false }))
+        Some(Reservation { workloads: self, id: id.to_owned(), cancel: Arc::default(), kept: false })
+    }
+
+    /// Rejects workloads from now on.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Waits until a workload is in another state than `state`.
+    pub(super) async fn leaves(&self, id: &str, state: State) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Registered before the state is read, so that a change in between is not missed.
+            changed.as_mut().enable();
+            if self.find(id).map(|slot| slot.state()) != Ok(state) {
+                return;
+            }
+            changed.await;
+        }
     }
 }
 
@@ -88,13 +127,19 @@ impl Workloads {
 pub(super) struct Reservation<'a> {
     workloads: &'a Workloads,
     id: String,
+    cancel: Arc<Notify>,
     kept: bool,
 }
 
 impl Reservation<'_> {
+    /// Waits until the start is cancelled.
+    pub(super) async fn cancelled(&self) {
+        self.cancel.notified().await;
+    }
+
     /// Keeps the id for a workload that runs from now on.
     pub(super) fn keep(mut self, running: Arc<Running>) {
-        self.workloads.lock().insert(self.id.clone(), Slot::Running(running));
+        self.workloads.lock().slots.insert(self.id.clone(), Slot::Running(running));
         self.kept = true;
     }
 }
@@ -102,7 +147,8 @@ impl Reservation<'_> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            self.workloads.lock().remove(&self.id);
+            self.workloads.lock().slots.remove(&self.id);
         }
+        self.workloads.changed.notify_waiters();
     }
 }

@@ -42,7 +42,7 @@ pub enum AdaptError {
     NoEntry,
     /// The adapter rejects the module, for example because it imports a function that WASI 0.1 does not have.
     #[error("cannot adapt the core module: {}", with_sources(.0.as_ref()))]
-    Refused(#[source] Box<dyn Error + Send + Sync>),
+    Rejected(#[source] Box<dyn Error + Send + Sync>),
 }
 
 /// The message of an error, followed by those of its sources.
@@ -102,7 +102,7 @@ pub fn adapt(bytes: &[u8]) -> Result<Option<Adapted>, AdaptError> {
         .module(bytes)
         .and_then(|encoder| encoder.adapter(PREVIEW1, adapter))
         .and_then(|mut encoder| encoder.encode());
-    let component = component.map_err(|error| AdaptError::Refused(error.into()))?;
+    let component = component.map_err(|error| AdaptError::Rejected(error.into()))?;
     Ok(Some(Adapted { component, is_program: kind == Kind::Command && !module.has_world }))
 }
 
@@ -278,7 +278,7 @@ mod tests {
                 (memory (export "memory") 1) (func (export "_start")))"#,
         );
         let error = error.unwrap_err();
-        assert!(matches!(&error, AdaptError::Refused(_)) && error.to_string().contains("fd_fly"), "{error}");
+        assert!(matches!(&error, AdaptError::Rejected(_)) && error.to_string().contains("fd_fly"), "{error}");
         assert!(error.source().is_some());
     }
 

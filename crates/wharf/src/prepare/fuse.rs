@@ -1,7 +1,7 @@
 //! Unit → one component.
 //!
-//! Takes a unit of a resolution and its components' bytes; gives a [`Fused`]: one component in which the siblings' calls
-//! are the engine's own, and every import that grants something is renamed to its component's. The same input gives the
+//! Takes a unit of a resolution and its components' code; gives a [`Fused`]: one component in which calls between siblings are
+//! the engine's own adapters, and each import that grants something is renamed to its component's. The same input gives the
 //! same bytes. Never compiles, links or runs anything.
 
 mod scope;
@@ -13,32 +13,30 @@ use std::sync::Arc;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
 use wac_types::{ItemKind, Package, WorldId};
 use workload::resolution::{Provider, ResolvedImport};
-use workload::{InterfaceName, Name, Resolution, Unit};
+use workload::{Name, Resolution, Unit};
 
 use super::load::LoadedCode;
 
 pub use scope::ScopedImport;
 
-/// One component made of a unit, and whose each of its renamed imports is.
+/// A fused unit, and the owner of each renamed import.
 #[derive(Clone, Debug)]
 pub struct Fused {
     /// The component.
     pub bytes: Arc<[u8]>,
     /// The unit's components, in the order of their slots.
     pub components: Vec<Name>,
-    /// The imports that belong to one component alone, by the name that they have in the fused component.
+    /// The imports that belong to one component alone, by their name in the fused component.
     pub scoped: BTreeMap<String, ScopedImport>,
-    /// The interfaces of plugins that the unit shares, each with the slot of the first component that imports it.
-    pub shared: Vec<(InterfaceName, usize)>,
 }
 
 /// Why a unit could not be fused.
 #[derive(Debug, thiserror::Error)]
-#[error("the unit of `{entry}` cannot be fused: {detail}")]
+#[error("cannot fuse the unit of `{entry}`: {detail}")]
 pub struct FuseError {
     /// The unit's entry.
     pub entry: Name,
-    /// What stands in the way.
+    /// The encoder's error.
     pub detail: String,
 }
 
@@ -53,10 +51,9 @@ pub fn fuse(unit: &Unit, resolution: &Resolution, code: &BTreeMap<Name, LoadedCo
             bytes: code[only].component().clone(),
             components: unit.components.clone(),
             scoped: scope::unchanged(&resolution.components[only]),
-            shared: scope::shared(unit, resolution),
         });
     }
-    // wac-graph asserts what it takes for granted of its input; a component that breaks it must not end the host.
+    // wac-graph panics on input that breaks its invariants; a component must not crash the host.
     catch_unwind(AssertUnwindSafe(|| Fuser::default().fuse(unit, resolution, code)))
         .unwrap_or_else(|_| Err("its types are of a shape that the encoder does not support".to_owned()))
         .map_err(refuse)
@@ -80,15 +77,15 @@ impl Fuser {
             self.add(slot, name, &resolution.components[name], code[name].component())?;
         }
         self.export(&unit.entry)?;
-        // The engine validates what it compiles, and what is in the cache was valid when it got there.
+        // The engine validates what it compiles, and the cache holds only what was compiled.
         let options = EncodeOptions { define_components: true, validate: false, processor: None };
         let bytes = self.graph.encode(options).map_err(|error| chain(&error))?;
-        let (components, shared) = (unit.components.clone(), scope::shared(unit, resolution));
-        Ok(Fused { bytes: bytes.into(), components, scoped: self.scoped, shared })
+        let components = unit.components.clone();
+        Ok(Fused { bytes: bytes.into(), components, scoped: self.scoped })
     }
 
-    /// Adds a component and gives it its siblings' exports and imports of its own; what is shared stays implicit, and
-    /// the encoder merges it.
+    /// Adds a component with its siblings' exports and its own imports as arguments. Shared imports stay implicit, and the
+    /// encoder merges them.
     fn add(&mut self, slot: usize, name: &Name, imports: &[ResolvedImport], bytes: &[u8]) -> Result<(), String> {
         let package = Package::from_bytes(name.as_str(), None, bytes, self.graph.types_mut());
         let package = package.map_err(|error| format!("{error:#}"))?;
@@ -112,7 +109,7 @@ impl Fuser {
         Ok(())
     }
 
-    /// What the entry exports, the fused component exports.
+    /// Re-exports the entry's exports.
     fn export(&mut self, entry: &Name) -> Result<(), String> {
         let instance = self.instances[entry];
         for name in exports_of(&self.graph, instance) {

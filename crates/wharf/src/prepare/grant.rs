@@ -6,24 +6,34 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Instrument as _;
+use workload::resolution::ResolvedImport;
 use workload::{ComponentType, Name, Resolution, Workload};
 
 use super::slots::{BindingKey, Plugins, UnitSlots, bindings};
 use crate::plugin::{Binding, BoundComponent, BoundImport, Health, OpenWorkload, Opening, Plugin, PluginError};
-use crate::store::{ComponentContext, SlotBinding};
+use crate::store::ComponentContext;
+use crate::wasi;
+
+/// How long a plugin may take to unbind from a component, or to close.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a plugin may take to report its health.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Value = Option<Arc<dyn Any + Send + Sync>>;
 
 /// The plugins that are open for a workload, and bound to its components.
 pub(crate) struct Grants {
     workload: Arc<str>,
-    opened: Vec<Opened>,
+    opened: Vec<Arc<Opened>>,
     bound: Vec<Bound>,
 }
 
-struct Opened {
+/// A plugin that is open for a workload.
+pub(crate) struct Opened {
+    workload: Arc<str>,
     plugin: Arc<dyn Plugin>,
     index: usize,
     value: Value,
@@ -38,7 +48,8 @@ struct Bound {
 
 /// Why a plugin did not open or bind.
 #[derive(Debug, thiserror::Error)]
-#[error("plugin `{plugin}` refuses {}: {error}", component.as_ref().map_or("the workload".to_owned(), |name| format!("`{name}`")))]
+#[error("{}{error}", self.refusal())]
+#[non_exhaustive]
 pub struct GrantError {
     /// The plugin.
     pub plugin: String,
@@ -50,12 +61,21 @@ pub struct GrantError {
 }
 
 impl GrantError {
-    /// Its place in the manifest, as a dotted path; empty if the plugin gave none for the workload.
-    pub fn place(&self) -> String {
+    /// The beginning of the message. WASI is no plugin to the author of a manifest.
+    fn refusal(&self) -> String {
+        match &self.component {
+            _ if self.plugin == wasi::NAME => String::new(),
+            Some(component) => format!("plugin `{}` refuses `{component}`: ", self.plugin),
+            None => format!("plugin `{}` refuses the workload: ", self.plugin),
+        }
+    }
+
+    /// Its place in the manifest, as a dotted path; `None` if the plugin gave none for the workload.
+    pub fn place(&self) -> Option<String> {
         match (&self.component, self.error.place()) {
-            (Some(component), Some(place)) => format!("components.{component}.{place}"),
-            (Some(component), None) => format!("components.{component}"),
-            (None, place) => place.unwrap_or_default().to_owned(),
+            (Some(component), Some(place)) => Some(format!("components.{component}.{place}")),
+            (Some(component), None) => Some(format!("components.{component}")),
+            (None, place) => place.map(str::to_owned),
         }
     }
 }
@@ -68,20 +88,32 @@ pub(crate) async fn grant(
     plugins: &Plugins,
     units: &[&UnitSlots],
 ) -> Result<Grants, GrantError> {
+    check_targets(resolution, plugins)?;
     let mut grants = Grants { workload: workload.id().into(), opened: Vec::new(), bound: Vec::new() };
-    match grants.open_and_bind(workload, resolution, types, plugins).await {
-        Ok(()) => match grants.conflict(units) {
-            None => Ok(grants),
-            Some(error) => {
-                grants.release().await;
-                Err(error)
+    let granted = match grants.open_and_bind(workload, resolution, types, plugins).await {
+        Ok(()) => grants.conflict(units).map_or(Ok(()), Err),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = granted {
+        grants.release().await;
+        return Err(error);
+    }
+    Ok(grants)
+}
+
+/// Rejects a link that names a part of a plugin without parts.
+fn check_targets(resolution: &Resolution, plugins: &Plugins) -> Result<(), GrantError> {
+    for (name, imports) in &resolution.components {
+        for key in imports.iter().filter_map(|import| plugins.binding(import)) {
+            let (plugin, Some(target)) = (&plugins.0[key.plugin], key.target) else { continue };
+            if !plugin.has_targets() {
+                let (plugin, message) = (plugin.name().to_owned(), format!("it has no part `{target}` to link to"));
+                let error = PluginError::new(message).hint(format!("link to `{plugin}` alone"));
+                return Err(GrantError { plugin, component: Some(name.clone()), error });
             }
-        },
-        Err(error) => {
-            grants.release().await;
-            Err(error)
         }
     }
+    Ok(())
 }
 
 impl Grants {
@@ -132,7 +164,8 @@ impl Grants {
         let value = opening.value;
         let refused = |error| GrantError { plugin: plugin.name().to_owned(), component: None, error };
         opened.map_err(refused)?;
-        self.opened.push(Opened { plugin: plugin.clone(), index, value });
+        let workload = self.workload.clone();
+        self.opened.push(Arc::new(Opened { workload, plugin: plugin.clone(), index, value }));
         Ok(())
     }
 
@@ -166,7 +199,7 @@ impl Grants {
 
     /// Two plugins that bound values of one Rust type to a component, under which a view would find the wrong one.
     fn conflict(&self, units: &[&UnitSlots]) -> Option<GrantError> {
-        let own_slot = |bound: &Bound| units.iter().any(|unit| unit.is_further(&bound.component, &bound.key));
+        let own_slot = |bound: &Bound| units.iter().any(|unit| unit.is_additional(&bound.component, &bound.key));
         let type_of = |bound: &Bound| bound.value.as_ref().map(|value| (**value).type_id());
         for (i, bound) in self.bound.iter().enumerate().filter(|(_, bound)| bound.value.is_some() && !own_slot(bound)) {
             let same = |other: &&Bound| {
@@ -174,76 +207,94 @@ impl Grants {
             };
             if let Some(other) = self.bound[..i].iter().find(same) {
                 let message = format!("plugin `{}` binds a value of the same Rust type", other.plugin.name());
+                let error = PluginError::new(message).hint("each plugin must bind values of a type of its own");
                 let (plugin, component) = (bound.plugin.name().to_owned(), Some(bound.component.clone()));
-                return Some(GrantError { plugin, component, error: PluginError::new(message) });
+                return Some(GrantError { plugin, component, error });
             }
         }
         None
     }
 
-    /// The slots of a unit, with their components and bindings.
-    pub(crate) fn slots(&self, slots: &UnitSlots) -> Vec<SlotBinding> {
-        let of = |(name, key): &(Name, Option<BindingKey>)| SlotBinding {
-            component: self.context(name, slots),
-            extra: key.as_ref().and_then(|key| {
-                self.bound.iter().find(|bound| bound.component == *name && bound.key == *key)?.value.clone()
-            }),
+    /// The component of each slot of a unit, with the values that its imports find.
+    pub(crate) fn contexts(&self, unit: &UnitSlots, plugins: &Plugins) -> Vec<Arc<ComponentContext>> {
+        let context = |(name, additional): &(Name, Option<BindingKey>)| {
+            let of_component = self.bound.iter().filter(|bound| bound.component == *name);
+            // An additional binding must not find the value of one that it could be confused with.
+            let visible = of_component.filter(|bound| match additional {
+                None => !unit.is_additional(name, &bound.key),
+                Some(key) => bound.key == *key || plugins.0[bound.key.plugin].binds_every_component(),
+            });
+            let values = visible.filter_map(|bound| bound.value.clone());
+            let bindings = values.map(|value| ((*value).type_id(), value)).collect();
+            Arc::new(ComponentContext { workload: self.workload.clone(), component: name.clone(), bindings })
         };
-        slots.slots.iter().map(of).collect()
+        unit.slots.iter().map(context).collect()
     }
 
-    /// A component with the values bound to it, but for those in slots of their own.
-    fn context(&self, name: &Name, slots: &UnitSlots) -> Arc<ComponentContext> {
-        let shared = self.bound.iter().filter(|bound| bound.component == *name && !slots.is_further(name, &bound.key));
-        let values = shared.filter_map(|bound| bound.value.clone());
-        let bindings = values.map(|value| ((*value).type_id(), value)).collect();
-        Arc::new(ComponentContext { workload: self.workload.clone(), component: name.clone(), bindings })
-    }
-
-    /// The health of each plugin that is open.
-    pub(crate) async fn health(&self) -> Vec<(String, Health)> {
-        let mut health = Vec::new();
-        for Opened { plugin, value, .. } in &self.opened {
-            let workload = OpenWorkload { id: &self.workload, value };
-            health.push((plugin.name().to_owned(), plugin.health(&workload).await));
-        }
-        health
+    /// The plugins that are open, for reports of their health.
+    pub(crate) fn opened(&self) -> Vec<Arc<Opened>> {
+        self.opened.clone()
     }
 
     /// Unbinds and closes the plugins, the last one first.
     pub(crate) async fn release(&mut self) {
-        release(&self.workload, &mut self.bound, &mut self.opened).await;
+        let (bound, opened) = (std::mem::take(&mut self.bound), std::mem::take(&mut self.opened));
+        release(self.workload.clone(), bound, opened).await;
     }
 }
 
-/// Unbinds and closes plugins, the last one first. If it is cancelled, the others stay in the lists.
-async fn release(workload: &str, bound: &mut Vec<Bound>, opened: &mut Vec<Opened>) {
-    while let Some(Bound { plugin, component, value, .. }) = bound.pop() {
-        plugin.unbind(&BoundComponent { workload, name: &component, value: &value }).await;
+impl Opened {
+    /// The plugin's name.
+    pub(crate) fn plugin(&self) -> &str {
+        self.plugin.name()
     }
-    while let Some(Opened { plugin, value, .. }) = opened.pop() {
-        plugin.close(&OpenWorkload { id: workload, value: &value }).await;
+
+    /// The plugin's health; unhealthy if it does not report in time.
+    pub(crate) async fn health(&self) -> Health {
+        let workload = OpenWorkload { id: &self.workload, value: &self.value };
+        let health = tokio::time::timeout(HEALTH_TIMEOUT, self.plugin.health(&workload)).await;
+        health.unwrap_or_else(|_| Health::Unhealthy(format!("no report within {HEALTH_TIMEOUT:?}")))
+    }
+}
+
+/// Unbinds and closes plugins, the last one first.
+async fn release(workload: Arc<str>, bound: Vec<Bound>, opened: Vec<Arc<Opened>>) {
+    let late = |plugin: &str, what: &str| {
+        tracing::warn!(%workload, plugin, "the plugin did not {what} within {RELEASE_TIMEOUT:?}");
+    };
+    for Bound { plugin, component, value, .. } in bound.into_iter().rev() {
+        let component = BoundComponent { workload: &workload, name: &component, value: &value };
+        let span = tracing::debug_span!("unbind", %workload, component = %component.name(), plugin = plugin.name());
+        if tokio::time::timeout(RELEASE_TIMEOUT, plugin.unbind(&component).instrument(span)).await.is_err() {
+            late(plugin.name(), "unbind");
+        }
+    }
+    for opened in opened.into_iter().rev() {
+        let (plugin, open) = (&opened.plugin, OpenWorkload { id: &workload, value: &opened.value });
+        let span = tracing::debug_span!("close", %workload, plugin = plugin.name());
+        if tokio::time::timeout(RELEASE_TIMEOUT, plugin.close(&open).instrument(span)).await.is_err() {
+            late(plugin.name(), "close");
+        }
     }
 }
 
 /// Releases the plugins in a task: the future that opened them was dropped, or the workload was not stopped.
 impl Drop for Grants {
     fn drop(&mut self) {
-        let (mut bound, mut opened) = (std::mem::take(&mut self.bound), std::mem::take(&mut self.opened));
+        let (bound, opened) = (std::mem::take(&mut self.bound), std::mem::take(&mut self.opened));
         if bound.is_empty() && opened.is_empty() {
             return;
         }
         // A runtime that is shutting down drops the task, and the plugins' values with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let workload = self.workload.clone();
-            runtime.spawn(async move { release(&workload, &mut bound, &mut opened).await });
+            runtime.spawn(release(self.workload.clone(), bound, opened));
         }
     }
 }
 
 /// The imports that a binding serves.
 fn bound_imports(
-    imports: &[workload::resolution::ResolvedImport],
+    imports: &[ResolvedImport],
     ty: &ComponentType,
     key: &BindingKey,
     plugins: &Plugins,

@@ -16,8 +16,8 @@ use crate::store::{MAX_SLOTS, StoreData};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// The unit has more components, and further bindings of them, than a host can tell apart.
-    #[error("the unit has {0} components and further bindings; the most is {MAX_SLOTS}")]
+    /// The unit has more components and additional bindings than a host has slots for.
+    #[error("the unit needs {0} slots (components and additional bindings); the limit is {MAX_SLOTS}")]
     TooManyComponents(usize),
     /// An import does not match what the host provides.
     #[error("import `{import}` of `{component}` does not match what the host provides: {detail}")]
@@ -55,7 +55,7 @@ pub(crate) fn link(
         if !matches!(item.ty, ComponentItem::ComponentInstance(_)) {
             continue;
         }
-        // An import that only carries types is provided by none.
+        // An import that only carries types has no provider.
         let Some((index, import)) = importer(name, fused, resolution, plugins) else { continue };
         let (Some(key), Some(interface)) = (plugins.binding(import), &import.interface) else { continue };
         let mut link = Link {

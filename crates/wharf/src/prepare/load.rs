@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use workload::manifest::{Component, Digest};
+use workload::manifest::{Component, Digest, Source};
 use workload::{ComponentError, ComponentType, Name, Workload};
 
 use super::adapt::{AdaptError, adapt};
@@ -152,7 +152,12 @@ async fn load_one(
 ) -> Result<(LoadedCode, ComponentType), LoadError> {
     let bytes = sources.load(&component.source).await;
     let bytes = bytes.map_err(|error| LoadError::Source { component: name.clone(), error })?;
-    let (expected, origin, owned) = (component.digest, component.source.to_string(), name.clone());
+    // A digest as source is one to check as well.
+    let expected = match component.source {
+        Source::Digest(digest) => component.digest.or(Some(digest)),
+        _ => component.digest,
+    };
+    let (origin, owned) = (component.source.to_string(), name.clone());
     let read = tokio::task::spawn_blocking(move || read(owned, bytes, expected, origin)).await;
     read.map_err(|_| LoadError::Interrupted { component: name.clone() })?
 }

@@ -54,13 +54,13 @@ impl Plugins {
     }
 }
 
-/// The slots of a unit: first its components in their order, then the further bindings.
+/// The slots of a unit: first its components in their order, then the additional bindings.
 #[derive(Debug, Default)]
 pub(crate) struct UnitSlots {
     components: usize,
-    /// The component of each slot, and the one binding of a further slot.
+    /// The component of each slot, and the one binding of an additional slot.
     pub(crate) slots: Vec<(Name, Option<BindingKey>)>,
-    further: HashMap<(usize, BindingKey), usize>,
+    additional: HashMap<(usize, BindingKey), usize>,
 }
 
 impl UnitSlots {
@@ -69,17 +69,21 @@ impl UnitSlots {
         let mut this = Self {
             components: unit.components.len(),
             slots: unit.components.iter().map(|name| (name.clone(), None)).collect(),
-            further: HashMap::new(),
+            additional: HashMap::new(),
         };
         for (index, name) in unit.components.iter().enumerate() {
+            // Plugins that bind to every component have its first slot, so that others find their values there.
+            let (every, others): (Vec<_>, Vec<_>) = bindings(&resolution.components[name], plugins)
+                .into_iter()
+                .partition(|(key, _)| plugins.0[key.plugin].binds_every_component());
             let mut first: Vec<(BindingKey, Vec<&InterfaceName>)> = Vec::new();
-            for (key, interfaces) in bindings(&resolution.components[name], plugins) {
+            for (key, interfaces) in every.into_iter().chain(others) {
                 let confusable = first.iter().any(|(other, provided)| {
                     plugins.type_of(other) == plugins.type_of(&key)
                         || interfaces.iter().any(|interface| provided.iter().any(|p| p.same_interface(interface)))
                 });
                 if confusable {
-                    this.further.insert((index, key.clone()), this.slots.len());
+                    this.additional.insert((index, key.clone()), this.slots.len());
                     this.slots.push((name.clone(), Some(key)));
                 } else {
                     first.push((key, interfaces));
@@ -95,13 +99,13 @@ impl UnitSlots {
     }
 
     /// Whether a binding has a slot of its own.
-    pub(crate) fn is_further(&self, component: &Name, key: &BindingKey) -> bool {
-        self.slots.iter().any(|(name, further)| name == component && further.as_ref() == Some(key))
+    pub(crate) fn is_additional(&self, component: &Name, key: &BindingKey) -> bool {
+        self.slots.iter().any(|(name, additional)| name == component && additional.as_ref() == Some(key))
     }
 
     /// The slot of a component's binding.
     pub(crate) fn of(&self, component: usize, key: &BindingKey) -> usize {
-        self.further.get(&(component, key.clone())).copied().unwrap_or(component)
+        self.additional.get(&(component, key.clone())).copied().unwrap_or(component)
     }
 }
 

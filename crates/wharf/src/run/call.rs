@@ -102,8 +102,8 @@ pub async fn call_wave(entry: &Arc<Entry>, text: &str) -> Result<Vec<String>, Ca
     let work = move |func: &Function| {
         let invalid = |detail: String| CallError::Arguments { function: func.signature(), detail };
         let types: Vec<_> = func.ty.params().map(|(_, ty)| ty).collect();
-        if let Some(odd) = types.iter().cloned().chain(func.ty.results()).find(|ty| !in_wave(ty)) {
-            return Err(invalid(format!("{} has no form in WAVE; call the function by values", kind(&odd))));
+        if let Some(unsupported) = types.iter().cloned().chain(func.ty.results()).find(|ty| !in_wave(ty)) {
+            return Err(invalid(format!("{} has no form in WAVE; call the function by values", kind(&unsupported))));
         }
         // Parsed again here, because the parsed call borrows its text.
         let parsed = UntypedFuncCall::parse(&call).map_err(|error| invalid(error.to_string()))?;

@@ -95,7 +95,7 @@ impl Entry {
     /// The entry component, with the values that plugins bound to it.
     pub fn context(&self) -> &ComponentContext {
         // The entry is a unit's last component.
-        &self.unit.slots[self.unit.components - 1].component
+        &self.unit.slots[self.unit.components - 1]
     }
 
     /// The unit's limits, and how often each was reached.
@@ -133,7 +133,7 @@ impl Entry {
 
     /// A meter for a command or a service, which is limited in time by its manifest alone.
     pub(crate) fn untimed_meter(&self, declared: &workload::manifest::Limits) -> Arc<Meter> {
-        let limits = self.limits().clone().untimed(declared);
+        let limits = self.limits().clone().without_default_times(declared);
         Arc::new(Meter::with_limits(&self.unit.tracker, &self.calls, limits.time, limits.cpu))
     }
 

@@ -1,7 +1,7 @@
-//! Invoke: the one way of a call, from admission to the return of its instance.
+//! Invoke: the single path of every call, from admission to the return of its instance.
 //!
 //! Takes an entry and a [`Call`]; admits it, meters it, and drives it: an instance, the call, a core dump if it trapped, the
-//! instance's return. HTTP requests, commands, services, calls by value and an embedder's own bindings all go this way.
+//! instance's return. HTTP requests, commands, services, calls by value and an embedder's own bindings all take this path.
 
 use std::sync::Arc;
 
@@ -72,8 +72,19 @@ impl Entry {
 
     /// Starts a call that was admitted. The execution makes progress when it is polled; dropped, the call ends.
     pub fn start<C: Call>(self: &Arc<Self>, meter: &Arc<Meter>, call: C) -> Execution<C::Output> {
+        self.start_with(meter, call, ())
+    }
+
+    /// Starts a call, and drops `guard` after its instance was returned or dropped.
+    pub(super) fn start_with<C: Call, G: Send + 'static>(
+        self: &Arc<Self>,
+        meter: &Arc<Meter>,
+        call: C,
+        guard: G,
+    ) -> Execution<C::Output> {
         let (entry, metered) = (self.clone(), meter.clone());
         self.execute(meter, async move {
+            let _guard = guard;
             let instance = if C::FRESH { entry.make(&metered).await } else { entry.instance(&metered).await };
             let mut instance = instance.map_err(instantiation_error)?;
             match call.call(&mut instance).await {
@@ -105,7 +116,8 @@ impl Entry {
     }
 }
 
-/// Marks an error that kept an instance from being made, unless it says so itself: a trap in the start function, or an empty pool.
+/// Marks an error that kept an instance from being made, unless the error already identifies the cause: a trap in the start
+/// function, or an empty pool.
 fn instantiation_error(error: wasmtime::Error) -> wasmtime::Error {
     use super::tracker::InstanceQuotaExceeded;
     let is_clear = error.is::<wasmtime::Trap>()

@@ -24,7 +24,7 @@ use crate::store::Timekeeper;
 const CREDIT: i64 = 2_000_000;
 /// The largest credit of an instance, however many calls it serves.
 const MAX_CREDIT: i64 = 4 * CREDIT;
-/// A call earns one nanosecond of credit for so many that it waits.
+/// Nanoseconds of waiting per nanosecond of credit.
 const EARNED: u64 = 8;
 /// The credit at which a call returns from the background.
 const RETURN_CREDIT: i64 = CREDIT / 8;
@@ -311,7 +311,7 @@ impl Meter {
         Termination::Time(self.time.unwrap_or_default())
     }
 
-    /// Ends the calls whose deadline has passed, where others go on; gives whether none is left.
+    /// Ends the calls whose deadline has passed, where others go on; returns whether none is left.
     fn end_late_calls(&self) -> bool {
         self.shared.as_ref().and_then(Weak::upgrade).is_none_or(|shared| shared.end_late_calls(&self.tracker))
     }

@@ -20,9 +20,9 @@ const IDLE: Duration = Duration::from_secs(1);
 /// use wharf::run::policy::Policy;
 ///
 /// let policy = Policy::Reuse { calls: 1000, concurrent: 16, idle: Duration::from_secs(1) };
-/// assert!(policy.takes(10, 15) && !policy.takes(10, 16));
-/// assert!(policy.keeps(999) && !policy.keeps(1000));
-/// assert_eq!(Policy::Warm { size: 8 }.missing(5), 3);
+/// assert!(policy.accepts(10, 15) && !policy.accepts(10, 16));
+/// assert!(policy.keeps_after(999) && !policy.keeps_after(1000));
+/// assert_eq!(Policy::Warm { size: 8 }.to_create(5), 3);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -47,7 +47,7 @@ pub enum Policy {
 
 impl Policy {
     /// Returns the policy that a manifest declares. Values out of range are clamped.
-    pub fn of(declared: &Instances) -> Self {
+    pub fn from_manifest(declared: &Instances) -> Self {
         match declared.mode {
             InstancesMode::Fresh => Self::Fresh,
             InstancesMode::Warm => Self::Warm { size: declared.size.unwrap_or(1).clamp(1, MAX_WARM) },
@@ -60,7 +60,7 @@ impl Policy {
     }
 
     /// Returns the number of instances to create when `ready` of them are ready.
-    pub fn missing(self, ready: usize) -> usize {
+    pub fn to_create(self, ready: usize) -> usize {
         match self {
             Self::Warm { size } => (size as usize).saturating_sub(ready),
             _ => 0,
@@ -69,18 +69,18 @@ impl Policy {
 
     /// Returns whether an instance is kept after it has served this many calls. An instance whose call failed is never kept;
     /// that is for the caller to check.
-    pub fn keeps(self, served: u32) -> bool {
+    pub fn keeps_after(self, served: u32) -> bool {
         matches!(self, Self::Reuse { calls, .. } if served < calls)
     }
 
     /// Returns whether an instance takes another call, after it has taken `served` calls of which `in_progress` have not
     /// finished.
-    pub fn takes(self, served: u32, in_progress: u32) -> bool {
+    pub fn accepts(self, served: u32, in_progress: u32) -> bool {
         matches!(self, Self::Reuse { calls, concurrent, .. } if served < calls && in_progress < concurrent)
     }
 
     /// Returns the time after which an idle instance is dropped, or `None` when instances are not reused.
-    pub fn idle(self) -> Option<Duration> {
+    pub fn idle_timeout(self) -> Option<Duration> {
         match self {
             Self::Reuse { idle, .. } => Some(idle),
             _ => None,
@@ -96,16 +96,16 @@ mod tests {
     #[test]
     fn warm_creates_missing_instances_and_keeps_none() {
         let warm = Policy::Warm { size: 8 };
-        assert_eq!([warm.missing(0), warm.missing(7), warm.missing(9)], [8, 1, 0]);
-        assert!(!warm.keeps(0) && !warm.takes(0, 0));
-        assert_eq!(warm.idle(), None);
+        assert_eq!([warm.to_create(0), warm.to_create(7), warm.to_create(9)], [8, 1, 0]);
+        assert!(!warm.keeps_after(0) && !warm.accepts(0, 0));
+        assert_eq!(warm.idle_timeout(), None);
     }
 
     #[test]
     fn reuse_retires_an_instance_after_its_calls() {
         let reuse = Policy::Reuse { calls: 3, concurrent: 2, idle: Duration::from_secs(1) };
-        assert!(reuse.keeps(2) && !reuse.keeps(3));
-        assert!(reuse.takes(1, 1) && !reuse.takes(1, 2) && !reuse.takes(3, 0));
-        assert_eq!(reuse.missing(0), 0);
+        assert!(reuse.keeps_after(2) && !reuse.keeps_after(3));
+        assert!(reuse.accepts(1, 1) && !reuse.accepts(1, 2) && !reuse.accepts(3, 0));
+        assert_eq!(reuse.to_create(0), 0);
     }
 }

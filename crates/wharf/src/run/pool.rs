@@ -159,7 +159,7 @@ impl Entry {
     /// Returns an instance whose call completed. It is kept if the policy says so.
     pub(super) fn give_back(self: &Arc<Self>, mut instance: Instantiated) {
         instance.served += 1;
-        if self.policy.keeps(instance.served) && !self.calls.is_terminated() {
+        if self.policy.keeps_after(instance.served) && !self.calls.is_terminated() {
             self.keep(instance);
             self.retire_idle();
         }
@@ -173,7 +173,7 @@ impl Entry {
     /// Makes the instances that the policy wants ready, in a task.
     pub(crate) fn refill(self: &Arc<Self>) {
         let is_program = matches!(self.code, Code::Program { .. });
-        if is_program || self.policy.missing(self.ready()) == 0 || self.pool.refilling.swap(true, Ordering::AcqRel) {
+        if is_program || self.policy.to_create(self.ready()) == 0 || self.pool.refilling.swap(true, Ordering::AcqRel) {
             return;
         }
         let entry = Arc::downgrade(self);
@@ -182,7 +182,7 @@ impl Entry {
 
     /// Retires instances that have been idle for too long, in a task that runs while there are any.
     fn retire_idle(self: &Arc<Self>) {
-        let Some(idle) = self.policy.idle() else { return };
+        let Some(idle) = self.policy.idle_timeout() else { return };
         if self.pool.retiring.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -217,17 +217,17 @@ impl Entry {
     }
 }
 
-/// Makes one instance ahead of need; gives whether to go on.
+/// Makes one instance ahead of need; returns whether to go on.
 async fn make_ready(entry: &Weak<Entry>) -> bool {
     let Some(entry) = entry.upgrade() else { return false };
     if entry.calls.is_terminated() {
         entry.pool.refilling.store(false, Ordering::Release);
         return false;
     }
-    if entry.policy.missing(entry.ready()) == 0 {
+    if entry.policy.to_create(entry.ready()) == 0 {
         entry.pool.refilling.store(false, Ordering::Release);
         // A call may have taken one since they were counted.
-        return entry.policy.missing(entry.ready()) > 0 && !entry.pool.refilling.swap(true, Ordering::AcqRel);
+        return entry.policy.to_create(entry.ready()) > 0 && !entry.pool.refilling.swap(true, Ordering::AcqRel);
     }
     let meter = entry.meter();
     let making = {

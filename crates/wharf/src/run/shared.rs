@@ -98,7 +98,7 @@ impl SharedInstance {
         }
         let mut state = self.lock();
         let active = u32::try_from(state.calls.len()).unwrap_or(u32::MAX);
-        if state.closed || !entry.policy.takes(state.served, active) {
+        if state.closed || !entry.policy.accepts(state.served, active) {
             return Err(job);
         }
         state.served += 1;
@@ -132,7 +132,7 @@ impl SharedInstance {
         }
     }
 
-    /// Ends the calls whose deadline has passed; gives whether none is left. The instance takes no further calls.
+    /// Ends the calls whose deadline has passed; returns whether none is left. The instance takes no further calls.
     pub(super) fn end_late_calls(&self, tracker: &LimitTracker) -> bool {
         let now = Instant::now();
         let mut state = self.lock();
@@ -159,7 +159,7 @@ impl SharedInstance {
         false
     }
 
-    /// Serves the first job and all that join, until none is left. Gives whether all completed.
+    /// Serves the first job and all that join, until none is left. Returns whether all completed.
     async fn serve(&self, accessor: &Accessor<StoreData>, bindings: &Bindings, first: Job) -> wasmtime::Result<bool> {
         let start = |(number, job): (u32, Job)| RunningJob {
             future: job(accessor, bindings),
@@ -304,7 +304,9 @@ impl Entry {
             }
         }
         let shared = SharedInstance::new(self, permit.clone());
-        let execution = self.start(&shared.meter, Serve { job, ending: EndCalls(shared.clone()) });
+        // The calls end after their instance: the next one then finds it, or its place.
+        let ending = EndCalls(shared.clone());
+        let execution = self.start_with(&shared.meter, Serve { job, shared: shared.clone() }, ending);
         let call = SharedCall { shared: shared.clone(), number: FIRST, permit };
         (Some(SharedExecution { execution: Some(execution), entry: self.clone(), shared }), call)
     }
@@ -317,7 +319,7 @@ impl Entry {
 /// An instance that its first call drives. Dropped before it is done, it goes on in a task of its own, and other calls may
 /// join it.
 pub struct SharedExecution {
-    execution: Option<Execution<Served>>,
+    execution: Option<Execution<bool>>,
     entry: Arc<Entry>,
     shared: Arc<SharedInstance>,
 }
@@ -330,7 +332,7 @@ impl SharedExecution {
         if polled.is_ready() {
             self.execution = None;
         }
-        polled.map_ok(drop)
+        polled.map_ok(|_completed| ())
     }
 }
 
@@ -375,22 +377,16 @@ impl Drop for Closing {
 /// The call that makes a shared instance, and serves all others that join it.
 struct Serve {
     job: Job,
-    ending: EndCalls,
-}
-
-/// Whether all calls completed. The calls end after the instance was returned, so that the next call finds it.
-struct Served {
-    completed: bool,
-    _ending: EndCalls,
+    shared: Arc<SharedInstance>,
 }
 
 impl Call for Serve {
-    type Output = Served;
+    /// Whether all calls completed.
+    type Output = bool;
 
-    async fn call(self, instance: &mut Instantiated) -> wasmtime::Result<Served> {
-        let Self { job, ending } = self;
+    async fn call(self, instance: &mut Instantiated) -> wasmtime::Result<bool> {
+        let Self { job, shared } = self;
         let bindings = instance.all_bindings()?;
-        let shared = ending.0.clone();
         // Calls may have joined while the instance was made.
         shared.lock().served += instance.served + 1;
         let serving = shared.clone();
@@ -398,11 +394,11 @@ impl Call for Serve {
         let completed = run.await??;
         // The return of the instance counts one.
         instance.served = shared.lock().served - 1;
-        Ok(Served { completed, _ending: ending })
+        Ok(completed)
     }
 
-    fn is_reusable(served: &Served) -> bool {
-        served.completed
+    fn is_reusable(completed: &bool) -> bool {
+        *completed
     }
 }
 

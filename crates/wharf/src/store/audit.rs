@@ -29,13 +29,13 @@ impl Audit {
         Self { held: 0, calls: max_calls(memory).min(CALLS), bytes: BYTES, charges: Vec::new() }
     }
 
-    /// Counts a host call; gives whether an audit is due.
+    /// Counts a host call; returns whether an audit is due.
     pub(super) fn is_due(&mut self) -> bool {
         self.calls -= 1;
         self.calls == 0
     }
 
-    /// Counts bytes that the host keeps from now on; gives whether an audit is due.
+    /// Counts bytes that the host keeps from now on; returns whether an audit is due.
     pub(super) fn is_due_after(&mut self, bytes: usize) -> bool {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.bytes == 0

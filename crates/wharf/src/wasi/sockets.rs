@@ -31,7 +31,7 @@ use network::Network;
 pub(super) struct UnitSockets {
     /// wasmtime's context, for operations on handles.
     pub(super) ctx: WasiSocketsCtx,
-    pub(super) held: OpenSockets,
+    pub(super) open: OpenSockets,
 }
 
 /// What the host knows of the open sockets of an instance beyond wasmtime's own state, by handle. It is dropped with the store, so
@@ -105,7 +105,7 @@ impl HasData for HasSockets {
 pub(crate) struct SocketsView<'a> {
     pub(super) inner: WasiSocketsCtxView<'a>,
     pub(super) loopback: &'a Arc<Loopback>,
-    held: &'a mut OpenSockets,
+    open: &'a mut OpenSockets,
     /// The network of the calling component, which may open sockets; `None` in a view for operations on handles.
     opener: Option<&'a Arc<Network>>,
     tracker: &'a Arc<LimitTracker>,
@@ -119,11 +119,11 @@ impl View for Sockets {
     fn view(scope: Scope<'_>) -> SocketsView<'_> {
         let Scope { unit, table, state, component, tracker, .. } = scope;
         let wasi = Grants::of(component);
-        let held = &mut unit.get_or_insert_with(UnitSockets::default).held;
-        let connections = held.connections(tracker);
+        let open = &mut unit.get_or_insert_with(UnitSockets::default).open;
+        let connections = open.connections(tracker);
         let ctx = state.get_or_insert_with(|| wasi.network.sockets(connections, None));
         let inner = WasiSocketsCtxView { ctx, table };
-        SocketsView { inner, loopback: wasi.loopback(), held, opener: Some(&wasi.network), tracker }
+        SocketsView { inner, loopback: wasi.loopback(), open, opener: Some(&wasi.network), tracker }
     }
 }
 
@@ -138,14 +138,14 @@ impl<'a> SocketsView<'a> {
     pub(crate) fn of_handles(
         inner: WasiSocketsCtxView<'a>,
         loopback: &'a Arc<Loopback>,
-        held: &'a mut OpenSockets,
+        open: &'a mut OpenSockets,
         tracker: &'a Arc<LimitTracker>,
     ) -> Self {
-        Self { inner, loopback, held, opener: None, tracker }
+        Self { inner, loopback, open, opener: None, tracker }
     }
 
     fn connections(&mut self) -> &Arc<Connections> {
-        self.held.connections(self.tracker)
+        self.open.connections(self.tracker)
     }
 
     /// Whether the instance may open another socket. Otherwise it records a refusal.
@@ -160,8 +160,8 @@ impl<'a> SocketsView<'a> {
     /// Whether the instance has reached its limit of sockets. Recounts the accepted connections, because one that failed, or was
     /// closed with its listener, is not released.
     fn is_full(&mut self) -> bool {
-        let Self { inner, held, .. } = self;
-        let (known, orphans) = (&held.sockets, &mut held.streams.orphans);
+        let Self { inner, open, .. } = self;
+        let (known, orphans) = (&open.sockets, &mut open.streams.orphans);
         let is_socket =
             |entry: &(dyn Any + Send)| entry.is::<wasmtime_wasi::p2::TcpSocket>() || entry.is::<TcpSocket>();
         let sockets = inner.table.iter_mut().filter(|entry| is_socket(&**entry)).count();
@@ -175,9 +175,9 @@ impl<'a> SocketsView<'a> {
     /// Admits another call that waits for a datagram, until the returned guard is dropped. Returns `None` when the buffers of the
     /// waiting calls would exceed the memory limit.
     fn start_receive(&mut self) -> Option<Arc<()>> {
-        let waiting = Arc::strong_count(&self.held.receiving) as u64 - 1;
+        let waiting = Arc::strong_count(&self.open.receiving) as u64 - 1;
         if waiting < self.tracker.limits().capped_by_memory(u32::MAX) {
-            return Some(self.held.receiving.clone());
+            return Some(self.open.receiving.clone());
         }
         self.tracker.refuse(Limit::Memory);
         None
@@ -194,45 +194,45 @@ impl<'a> SocketsView<'a> {
 
     /// Returns the guard that a stream of a socket holds while it is open.
     fn stream_guard(&mut self, rep: u32) -> Arc<OpenGuard> {
-        if let Some(guard) = self.held.sockets.get(&rep).and_then(|socket| socket.guard.clone()) {
+        if let Some(guard) = self.open.sockets.get(&rep).and_then(|socket| socket.guard.clone()) {
             return guard;
         }
         let connections = self.connections().clone();
-        self.held.streams.guards.entry(rep).or_insert_with(|| connections.guard_accepted()).clone()
+        self.open.streams.guards.entry(rep).or_insert_with(|| connections.guard_accepted()).clone()
     }
 
     /// Records a new socket with the network of the component that opened it.
     fn record_socket(&mut self, rep: u32, v6: bool, is_tcp: bool, guard: Option<Arc<OpenGuard>>) {
         let Some(network) = self.opener.cloned() else { return };
-        self.held.sockets.insert(rep, Socket::new(network, v6, is_tcp, guard));
+        self.open.sockets.insert(rep, Socket::new(network, v6, is_tcp, guard));
     }
 
     /// Records a datagram stream of a socket. `connected` says whether the system has connected it.
     fn record_datagram_stream(&mut self, rep: u32, socket: u32, connected: bool) {
-        let Some(Socket { network, v6, remote, .. }) = self.held.sockets.get(&socket) else { return };
+        let Some(Socket { network, v6, remote, .. }) = self.open.sockets.get(&socket) else { return };
         let (network, v6, remote) = (network.clone(), *v6, *remote);
-        self.held.sockets.insert(rep, Socket { connected, remote, ..Socket::new(network, v6, false, None) });
+        self.open.sockets.insert(rep, Socket { connected, remote, ..Socket::new(network, v6, false, None) });
     }
 
     /// Forgets a socket before wasmtime closes it, because the system may assign its real port again at once.
     fn forget_socket(&mut self, rep: u32) {
         self.is_full();
-        if self.held.sockets.remove(&rep).is_some_and(|socket| socket.guard.is_some()) {
+        if self.open.sockets.remove(&rep).is_some_and(|socket| socket.guard.is_some()) {
             return;
         }
-        match self.held.streams.guards.remove(&rep) {
-            Some(guard) => self.held.streams.orphans.push(Arc::downgrade(&guard)),
+        match self.open.streams.guards.remove(&rep) {
+            Some(guard) => self.open.streams.orphans.push(Arc::downgrade(&guard)),
             None => self.connections().release_accepted(),
         }
     }
 
     /// Forgets a datagram stream of a socket.
     fn forget_datagram_stream(&mut self, rep: u32) {
-        self.held.sockets.remove(&rep);
+        self.open.sockets.remove(&rep);
     }
 
     fn is_v6(&self, rep: u32) -> bool {
-        self.held.sockets.get(&rep).is_some_and(|socket| socket.v6)
+        self.open.sockets.get(&rep).is_some_and(|socket| socket.v6)
     }
 
     /// Returns the real address to bind to when a guest requests `requested`, and the virtual port that is reserved for it. An
@@ -244,7 +244,7 @@ impl<'a> SocketsView<'a> {
         requested: SocketAddr,
     ) -> Result<(SocketAddr, Option<PortBinding>), LoopbackError> {
         // An accepted connection is bound already. wasmtime rejects that, and an address of the other family.
-        let Some(socket) = self.held.sockets.get(&rep) else { return Ok((requested, None)) };
+        let Some(socket) = self.open.sockets.get(&rep) else { return Ok((requested, None)) };
         let ip = requested.ip();
         if requested.is_ipv6() != socket.v6 || !(ip.is_loopback() || ip.is_unspecified()) {
             return Ok((requested, None));
@@ -281,7 +281,7 @@ impl<'a> SocketsView<'a> {
         mut binding: PortBinding,
     ) -> Result<(), LoopbackError> {
         let port = binding.set_real(real.port())?;
-        if let Some(socket) = self.held.sockets.get_mut(&rep) {
+        if let Some(socket) = self.open.sockets.get_mut(&rep) {
             socket.local = Some(SocketAddr::new(requested.ip(), port));
             socket.binding = Some(binding);
         }
@@ -290,14 +290,14 @@ impl<'a> SocketsView<'a> {
 
     /// Records that a bound socket listens.
     fn record_listen(&self, rep: u32) {
-        if let Some(binding) = self.held.sockets.get(&rep).and_then(|socket| socket.binding.as_ref()) {
+        if let Some(binding) = self.open.sockets.get(&rep).and_then(|socket| socket.binding.as_ref()) {
             binding.set_listening();
         }
     }
 
     /// Decides whether an address to which a guest connects or sends belongs to the loopback.
     fn route(&self, rep: u32, protocol: Protocol, requested: SocketAddr) -> Route {
-        let Some(socket) = self.held.sockets.get(&rep) else { return Route::Real };
+        let Some(socket) = self.open.sockets.get(&rep) else { return Route::Real };
         // wasmtime rejects the other family and port 0 as invalid.
         if !requested.ip().is_loopback() || requested.port() == 0 || requested.is_ipv6() != socket.v6 {
             return Route::Real;
@@ -330,12 +330,12 @@ impl<'a> SocketsView<'a> {
 
     /// Whether the connection of a socket is announced.
     fn is_announced(&self, rep: u32) -> bool {
-        self.held.sockets.get(&rep).is_some_and(|socket| socket.announcement.is_some())
+        self.open.sockets.get(&rep).is_some_and(|socket| socket.announcement.is_some())
     }
 
     /// Records that a socket connects to `requested` on the loopback.
     fn record_connecting(&mut self, rep: u32, requested: SocketAddr, announcement: Announcement) {
-        if let Some(socket) = self.held.sockets.get_mut(&rep) {
+        if let Some(socket) = self.open.sockets.get_mut(&rep) {
             socket.announcement = Some(announcement);
             socket.remote = Some(requested);
             // A connection has a specific local address, even if the socket was bound to all interfaces.
@@ -345,7 +345,7 @@ impl<'a> SocketsView<'a> {
 
     /// Records that a socket is connected.
     fn record_connected(&mut self, rep: u32) {
-        let socket = self.held.sockets.get_mut(&rep);
+        let socket = self.open.sockets.get_mut(&rep);
         if let Some(announcement) = socket.and_then(|socket| socket.announcement.as_mut()) {
             announcement.set_connected();
         }
@@ -355,18 +355,18 @@ impl<'a> SocketsView<'a> {
     /// know of the connection: the real port of the peer may change, and the system would release the socket's own port on a
     /// disconnect.
     fn set_peer(&mut self, rep: u32, requested: Option<SocketAddr>) -> Option<SocketAddr> {
-        let socket = self.held.sockets.get_mut(&rep)?;
+        let socket = self.open.sockets.get_mut(&rep)?;
         std::mem::replace(&mut socket.remote, requested)
     }
 
     /// Returns the virtual address that a socket is connected to.
     fn peer(&self, rep: u32) -> Option<SocketAddr> {
-        self.held.sockets.get(&rep)?.remote
+        self.open.sockets.get(&rep)?.remote
     }
 
     /// Returns the real destination of a datagram.
     fn datagram_target(&self, rep: u32, requested: Option<SocketAddr>) -> Result<Option<SocketAddr>, LoopbackError> {
-        if self.held.sockets.get(&rep).is_some_and(|socket| socket.connected) {
+        if self.open.sockets.get(&rep).is_some_and(|socket| socket.connected) {
             return Ok(requested);
         }
         let requested = match (self.peer(rep), requested) {
@@ -388,7 +388,7 @@ impl<'a> SocketsView<'a> {
 
     /// Returns the local address of a socket as the guest sees it.
     fn visible_local(&self, rep: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
-        let local = self.held.sockets.get(&rep).and_then(|socket| socket.local);
+        let local = self.open.sockets.get(&rep).and_then(|socket| socket.local);
         let local = local.unwrap_or_else(|| self.loopback.to_virtual(protocol, real));
         // A socket that is connected on the loopback has an address of the loopback, even if it was bound to all interfaces.
         if local.ip().is_unspecified() && self.peer(rep).is_some() {

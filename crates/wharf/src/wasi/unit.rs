@@ -50,8 +50,8 @@ pub(super) fn sockets(data: &mut StoreData) -> WasiSocketsCtxView<'_> {
 /// The sockets of handles with the workload's loopback, which all components of a unit share.
 pub(super) fn workload_sockets(data: &mut StoreData) -> SocketsView<'_> {
     let UnitScope { state, table, entry, tracker } = data.unit();
-    let UnitSockets { ctx, held } = state.get_or_insert_with(UnitSockets::default);
-    SocketsView::of_handles(WasiSocketsCtxView { ctx, table }, Grants::of(entry).loopback(), held, tracker)
+    let UnitSockets { ctx, open } = state.get_or_insert_with(UnitSockets::default);
+    SocketsView::of_handles(WasiSocketsCtxView { ctx, table }, Grants::of(entry).loopback(), open, tracker)
 }
 
 /// Cloned for each file that is being opened, and for each stream of one.

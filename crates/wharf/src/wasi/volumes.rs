@@ -25,7 +25,10 @@ impl Shared {
         let (mut folders, mut ephemeral) = (BTreeMap::new(), Vec::new());
         for (name, volume) in &workload.volumes {
             let path = match volume {
-                Volume::Host { host } => host.clone(),
+                Volume::Host { host } => {
+                    check_folder(name, host)?;
+                    host.clone()
+                }
                 Volume::Ephemeral { .. } => {
                     let folder = tempfile::Builder::new().prefix("wharf-volume-").tempdir().map_err(|error| {
                         let message = format!("cannot make a folder for the ephemeral volume `{name}`: {error}");
@@ -46,4 +49,17 @@ impl Shared {
     pub(super) fn folder(&self, volume: &Name) -> Option<&Path> {
         self.folders.get(volume).map(PathBuf::as_path)
     }
+}
+
+/// Fails early, at the place of the volume, if its folder cannot be used.
+fn check_folder(name: &Name, path: &Path) -> Result<(), PluginError> {
+    let found = std::fs::metadata(path)
+        .and_then(|found| if found.is_dir() { Ok(()) } else { Err(std::io::ErrorKind::NotADirectory.into()) });
+    found.map_err(|error| {
+        let message = format!("cannot open the volume `{name}` at {}: {error}", path.display());
+        PluginError::new(message)
+            .at(format!("volumes.{name}.host"))
+            .hint("create the folder, or correct `host`")
+            .caused_by(error)
+    })
 }

@@ -191,8 +191,29 @@ impl<'n> Table<'n> {
 
 /// A node as settings, with the position of each key in them.
 pub(crate) fn settings(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Settings {
+    if !matches!(node.value, Value::Null) {
+        check_values(node, path, diagnostics);
+    }
     record(node, &mut path.to_owned(), &mut diagnostics.spans);
     Settings::new(node.to_json())
+}
+
+/// Reports the values that have no JSON form: their owner would see another value, or none.
+fn check_values(node: &Node, path: &str, diagnostics: &mut Diagnostics) {
+    match &node.value {
+        Value::Null => diagnostics.wrong_type(path, "a value", node),
+        Value::Float(None) => diagnostics.wrong_type(path, "a finite number", node),
+        Value::Date(_) => diagnostics.wrong_type(path, "a string", node),
+        Value::Table(entries) => {
+            entries.iter().for_each(|(key, node)| check_values(node, &child(path, &part(&key.text)), diagnostics));
+        }
+        Value::Array(items) => {
+            // An owner may want a null in an array, where it is no missing value.
+            let items = items.iter().enumerate().filter(|(_, item)| !matches!(item.value, Value::Null));
+            items.for_each(|(i, item)| check_values(item, &child(path, &i.to_string()), diagnostics));
+        }
+        _ => {}
+    }
 }
 
 fn record(node: &Node, path: &mut String, spans: &mut Spans) {

@@ -56,6 +56,13 @@ impl SettingsError {
         Problem::Invalid { place: child(place, &self.path), message: self.message, hint: self.hint }
     }
 
+    /// The same error at another index, which its path starts with; `None` if there is none.
+    pub(crate) fn at_index(self, index: impl FnOnce(usize) -> Option<usize>) -> Option<Self> {
+        let (first, rest) = self.path.split_once('.').unwrap_or((&self.path, ""));
+        let index = index(first.parse().ok()?)?;
+        Some(Self { path: child(&index.to_string(), rest), ..self })
+    }
+
     /// The same error, seen from the table that has these settings at `path`.
     pub(crate) fn below(self, path: &str) -> Self {
         Self { path: child(path, &self.path), ..self }
@@ -71,10 +78,22 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
+fn without_nulls(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(entries) => {
+            let entries = entries.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(entries.map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
+}
+
 impl Settings {
-    /// Settings with this value.
+    /// Settings with this value. Keys whose value is null are left out: a manifest has no null.
     pub fn new(value: serde_json::Value) -> Self {
-        Self(value)
+        Self(without_nulls(value))
     }
 
     /// Encodes a typed value.
@@ -82,7 +101,13 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] if `value` has no JSON form, such as a map whose keys are not strings.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, SettingsError> {
-        serde_json::to_value(value).map(Self).map_err(|error| SettingsError::new("", error.to_string()))
+        serde_json::to_value(value).map(Self::new).map_err(|error| SettingsError::new("", error.to_string()))
+    }
+
+    /// Removes the key at a path of one key; gives whether there was one.
+    pub(crate) fn remove(&mut self, path: &str) -> bool {
+        let key = path.split('.').next().unwrap_or_default();
+        self.0.as_object_mut().is_some_and(|entries| entries.remove(key).is_some())
     }
 
     /// The value.

@@ -51,7 +51,10 @@ impl<'a> Checker<'a> {
         let others = schema.get("additionalProperties");
         // A struct is closed even if its author did not write `deny_unknown_fields`: a typo must not go unnoticed.
         let open = ["anyOf", "oneOf", "allOf"].iter().any(|key| schema.get(key).is_some());
-        let closed = others == Some(&Value::Bool(false)) || (others.is_none() && properties.is_some() && !open);
+        // serde checks the keys of a map that are not plain strings.
+        let patterns = schema.get("patternProperties").is_some();
+        let closed =
+            !patterns && (others == Some(&Value::Bool(false)) || (others.is_none() && properties.is_some() && !open));
         for (key, value) in entries {
             if let Some(schema) = properties.and_then(|properties| properties.get(key)) {
                 self.visit(schema, value, &child(path, &part(key)));

@@ -136,19 +136,54 @@ impl AnyTriggerKind {
 
 fn check<T: TriggerKind>(entries: &[TriggerEntry]) -> Vec<SettingsError> {
     let schema = schemars::schema_for!(T).to_value();
-    let (mut errors, mut typed) = (Vec::new(), Vec::new());
+    let (mut errors, mut valid, mut indices) = (Vec::new(), Vec::new(), Vec::new());
     for (i, entry) in entries.iter().enumerate() {
-        let found = decode::<T>(&schema, i, entry);
-        match found {
-            Ok(trigger) => typed.push(trigger),
-            Err(found) => errors.extend(found.into_iter().map(|error| error.below(&i.to_string()))),
+        let (trigger, found) = decode_all::<T>(&schema, i, entry);
+        let Some(trigger) = trigger else {
+            errors.extend(found.into_iter().map(|error| error.below(&i.to_string())));
+            continue;
+        };
+        if found.is_empty() {
+            valid.push(trigger);
+            indices.push(i);
+        } else {
+            // What is left of it is checked by itself: as another it could only be mistaken.
+            let rest = T::check(&[trigger]).into_iter().filter_map(|error| error.at_index(|_| Some(i)));
+            errors.extend(found.into_iter().map(|error| error.below(&i.to_string())).chain(rest));
         }
     }
-    // Indices must stay those of the manifest, so only a complete list is checked as a whole.
-    if errors.is_empty() {
-        errors = T::check(&typed);
-    }
+    errors.extend(T::check(&valid).into_iter().filter_map(|error| error.at_index(|i| indices.get(i).copied())));
     errors
+}
+
+/// A trigger and every error of its settings. With errors, it lacks the values that have one; `None` if it cannot do without.
+fn decode_all<T: TriggerKind>(
+    schema: &serde_json::Value,
+    index: usize,
+    entry: &TriggerEntry,
+) -> (Option<T>, Vec<SettingsError>) {
+    let place = format!("triggers.{}.{index}", T::KEY);
+    let mut errors = shape::check(schema, entry.settings.value(), &place);
+    let mut settings = entry.settings.clone();
+    errors.iter().for_each(|error| {
+        settings.remove(&error.path);
+    });
+    loop {
+        match settings.decode_at(&place) {
+            Ok(trigger) => return (Some(trigger), errors),
+            Err(error) => {
+                let removed = settings.remove(&error.path);
+                // An error that only follows from one before is not reported.
+                if !removed && !errors.is_empty() {
+                    return (None, errors);
+                }
+                errors.push(error);
+                if !removed {
+                    return (None, errors);
+                }
+            }
+        }
+    }
 }
 
 fn decode<T: TriggerKind>(
@@ -156,12 +191,10 @@ fn decode<T: TriggerKind>(
     index: usize,
     entry: &TriggerEntry,
 ) -> Result<T, Vec<SettingsError>> {
-    let place = format!("triggers.{}.{index}", T::KEY);
-    let errors = shape::check(schema, entry.settings.value(), &place);
-    if !errors.is_empty() {
-        return Err(errors);
+    match decode_all(schema, index, entry) {
+        (Some(trigger), errors) if errors.is_empty() => Ok(trigger),
+        (_, errors) => Err(errors),
     }
-    entry.settings.decode_at(&place).map_err(|error| vec![error])
 }
 
 /// A declared trigger: the component that it calls, and its kind's settings.

@@ -58,6 +58,9 @@ impl Problem {
             Self::SharedGrant { resource, .. } => {
                 format!("keep handles of `{resource}` in one component, and export functions that use them")
             }
+            Self::SharedProviders { other_provider, .. } => {
+                format!("link both to `{other_provider}`: the components of a unit share this interface")
+            }
             Self::Interposed { component, import, importers, .. } => {
                 let from = importers.first().map_or("", Name::as_str);
                 let link = format!("[[links]] from = \"{from}\", import = \"{import}\", to = \"{component}\"");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ComponentTypes;
 use super::links::nearest_component;
 use crate::component::ComponentType;
+use crate::interface::InterfaceName;
 use crate::manifest::Extensions;
 use crate::name::Name;
 use crate::problem::Problem;
@@ -41,7 +42,42 @@ pub(super) fn find(
     if !cyclic {
         warn(workload, &units, &graph, problems);
     }
+    for unit in &units {
+        shared_providers(unit, resolution, problems);
+    }
     resolution.units = units;
+}
+
+/// A unit has one import of a shared interface, so all of its components must take it from the same plugin. A label has an
+/// import of its own.
+fn shared_providers(unit: &Unit, resolution: &Resolution, problems: &mut Vec<Problem>) {
+    let mut seen: Vec<(&Name, &InterfaceName, String)> = Vec::new();
+    for name in &unit.components {
+        for import in resolution.components[name].iter().filter(|import| import.label.is_none()) {
+            let (Provider::Plugin { plugin, grant: false, target, .. }, Some(interface)) =
+                (&import.provider, &import.interface)
+            else {
+                continue;
+            };
+            let provider = target.as_ref().map_or_else(|| plugin.clone(), |target| format!("{plugin}:{target}"));
+            let same = |(_, other, _): &&(&Name, &InterfaceName, String)| {
+                other.may_serve(interface) || interface.may_serve(other)
+            };
+            match seen.iter().find(same) {
+                Some((other, _, other_provider)) if *other_provider != provider => {
+                    problems.push(Problem::SharedProviders {
+                        component: name.clone(),
+                        import: import.import.clone(),
+                        provider,
+                        other: (*other).clone(),
+                        other_provider: other_provider.clone(),
+                    });
+                }
+                Some(_) => {}
+                None => seen.push((name, interface, provider)),
+            }
+        }
+    }
 }
 
 /// The components that triggers call, and the services; without triggers, those that no sibling imports from.

@@ -98,14 +98,19 @@ fn mounts(name: &Name, component: &Component, workload: &Workload, problems: &mu
             problems.push(Problem::UnknownVolume { component, mount, volume, nearest });
         }
         let place = format!("components.{name}.volumes.{mount}.guest");
-        if !guest.starts_with('/') || guest.contains('\0') || guest.split('/').any(|part| part == "..") {
-            let message = format!("expected an absolute path without `..` for `{place}`, found `{guest}`");
+        if guest.is_empty() || guest.contains('\0') || guest.split('/').any(|part| part == "..") {
+            let message = format!("expected a path without `..` for `{place}`, found `{guest}`");
             problems.push(invalid(place, message, "give a path such as `/data`"));
-        } else if !guests.insert(guest) {
+        } else if !guests.insert(normal(guest)) {
             let message = format!("`{name}` mounts two volumes at `{guest}`");
             problems.push(invalid(place, message, "mount one of them at another path"));
         }
     }
+}
+
+/// A path without empty segments and `.`, so that `/data` and `/data/` are one mount.
+fn normal(path: &str) -> (bool, Vec<&str>) {
+    (path.starts_with('/'), path.split('/').filter(|part| !part.is_empty() && *part != ".").collect())
 }
 
 fn limits(place: &str, limits: &Limits, problems: &mut Vec<Problem>) {

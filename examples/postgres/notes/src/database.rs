@@ -20,7 +20,7 @@ const NOTE: &str = "json_build_object('id', id, 'at', at, 'text', text)::text";
 pub enum Failure {
     /// The database is not there, or has no room for one more connection.
     Away(String),
-    /// It refused what it was asked for.
+    /// The server rejected the query.
     Refused(String),
 }
 
@@ -36,7 +36,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// The whole of an error, which says of itself no more than that it is one.
+/// An error with its sources: its own text says only that it is one.
 pub fn said(error: &Error) -> String {
     match (error.as_db_error(), std::error::Error::source(error)) {
         (Some(refusal), _) => format!("{}: {}", refusal.code().code(), refusal.message()),
@@ -52,7 +52,7 @@ fn is_io(error: &Error) -> bool {
 /// How long connecting may take when `DATABASE_URL` has no `connect_timeout`.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Connects to what the variable `DATABASE_URL` says, and makes the table if it is missing.
+/// Connects to the database of the variable `DATABASE_URL`, and creates the table if it is missing.
 pub async fn open() -> Result<Client, Failure> {
     let url = get_environment().into_iter().find(|(name, _)| name == "DATABASE_URL");
     let (_, url) = url.ok_or_else(|| Failure::Refused("DATABASE_URL is not set".into()))?;

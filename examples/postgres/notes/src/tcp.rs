@@ -204,7 +204,7 @@ impl Sender {
     }
 }
 
-/// An address is itself, and asks nobody; a name is looked up.
+/// An address needs no resolver; a name is resolved.
 async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);

@@ -1,4 +1,4 @@
-//! Calls a sibling as often as it is told to.
+//! Calls a sibling a number of times.
 
 wit_bindgen::generate!({ path: "../../wit/fixture.wit", world: "caller" });
 

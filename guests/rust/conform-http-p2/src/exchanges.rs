@@ -125,7 +125,7 @@ fn options() -> Check {
     Ok(())
 }
 
-/// Nobody listens on the first port.
+/// The first port has no listener.
 fn refused() -> Check {
     fails!(send(request("127.0.0.1:1", &Method::Get, "/", &[])?, None)?, ErrorCode::ConnectionRefused);
     Ok(())

@@ -74,7 +74,7 @@ fn body(request: IncomingRequest) -> Check {
     Ok(())
 }
 
-/// Asks itself, since only then is it known what comes: the answer says what came.
+/// Sends a request to itself, so that the test knows what arrives: the response describes it.
 fn seen(request: IncomingRequest) -> Check {
     if request.path_with_query().as_deref() == Some("/incoming-seen?by=itself") {
         ensure!(matches!(request.method(), Method::Other(name) if name == "PURGE"));

@@ -147,7 +147,7 @@ async fn cancelled() -> Outcome {
 
 async fn refused() -> Outcome {
     let request = get("/")?;
-    // Nobody listens at port 1.
+    // Port 1 has no listener.
     request.set_authority(Some("127.0.0.1:1")).good()?;
     fails!(client::send(request).await, ErrorCode::ConnectionRefused);
     Ok(())

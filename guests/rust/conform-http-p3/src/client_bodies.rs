@@ -182,7 +182,7 @@ async fn request_trailers() -> Outcome {
     sent.await.good()
 }
 
-/// Sends a body that ends with an error, and gives what came of the answer and of the sending.
+/// Sends a body that ends with an error; returns the outcomes of the response and of the transmission.
 async fn broken_off() -> Result<(Result<(), ErrorCode>, Result<(), ErrorCode>), String> {
     let trailing = trailers(Err(ErrorCode::InternalError(Some("on purpose".into()))));
     let (request, sent) = post(Fields::new(), pieces(10, "some text "), trailing)?;

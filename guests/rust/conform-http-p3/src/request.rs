@@ -188,7 +188,7 @@ async fn with_trailers() -> Outcome {
     sent.await.good()
 }
 
-/// What the reader of the body says goes to whoever made the request.
+/// The result of the body's reader reaches the maker of the request.
 async fn body_result() -> Outcome {
     let (request, sent) = Request::new(Fields::new(), Some(stream_of(b"text".to_vec())), no_trailers(), None);
     let (contents, trailing) = Request::consume_body(request, result(Err(ErrorCode::LoopDetected)));
@@ -198,7 +198,7 @@ async fn body_result() -> Outcome {
     Ok(())
 }
 
-/// A request that is never sent: its body's writer learns that nobody reads.
+/// A request that is never sent: its body's writer sees that there is no reader.
 async fn dropped() -> Outcome {
     let (mut to, contents) = wit_stream::new();
     let (request, sent) = Request::new(Fields::new(), Some(contents), no_trailers(), None);

@@ -95,7 +95,7 @@ async fn with_trailers() -> Outcome {
     sent.await.good()
 }
 
-/// What the reader of the body says goes to whoever made the response.
+/// The result of the body's reader reaches the maker of the response.
 async fn body_result() -> Outcome {
     let (response, sent) = Response::new(Fields::new(), Some(stream_of(b"text".to_vec())), no_trailers());
     let (contents, trailing) = Response::consume_body(response, result(Err(ErrorCode::LoopDetected)));

@@ -16,7 +16,7 @@ pub const WRITE: Rights = RIGHTS_FD_WRITE
     | RIGHTS_FD_FILESTAT_SET_TIMES
     | RIGHTS_FD_FDSTAT_SET_FLAGS
     | RIGHTS_FD_ALLOCATE;
-/// A descriptor that nobody opened.
+/// A descriptor that was never opened.
 pub const NONE: Fd = 1000;
 
 /// The names of the volumes and their descriptors.

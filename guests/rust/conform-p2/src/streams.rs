@@ -240,7 +240,7 @@ fn closed() -> Check {
     drop((pair.far_from, pair.far_to, pair.far));
     equal!(read_all(&near_from)?, b"last");
     fails!(near_from.read(1), StreamError::Closed);
-    // Some writes may go out before the host learns that nobody takes them.
+    // Some writes may succeed before the host sees that the peer is gone.
     let mut first = None;
     for _ in 0..1000 {
         match near_to.blocking_write_and_flush(b"x") {

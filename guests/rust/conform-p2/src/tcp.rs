@@ -142,7 +142,7 @@ fn connecting() -> Check {
 
 fn refused() -> Check {
     for family in FAMILIES {
-        // Bound, so that nobody else takes the port, and not listening.
+        // Bound, so that the port is taken, but not listening.
         let bound = ok!(create_tcp_socket(family));
         ok!(bind(&bound, loopback(family, 0)));
         let socket = ok!(create_tcp_socket(family));

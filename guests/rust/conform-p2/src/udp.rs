@@ -221,7 +221,7 @@ fn echo() -> Check {
     Ok(())
 }
 
-/// One that is set to a peer hears and reaches nobody else.
+/// A socket that is connected to a peer receives from and sends to that peer only.
 fn connected() -> Check {
     for family in FAMILIES {
         let (near, far, stranger) = (bound(family)?, bound(family)?, bound(family)?);
@@ -253,7 +253,7 @@ fn keeps_port() -> Check {
     Ok(())
 }
 
-/// How long the engine may take to let go of a stream that was waited on: asked sooner for another, it traps.
+/// How long the engine may keep a stream that was waited on: a request for another one before that traps.
 const PAUSE: u64 = 50_000_000;
 
 /// A socket that was waited on is given a peer, then set free again.

@@ -77,7 +77,7 @@ async fn read_early_end() -> Outcome {
     let (contents, done) = file.read_via_stream(0);
     drop(contents);
     done.await.good()?;
-    // Nobody has to ask what became of it.
+    // The result need not be read.
     let (contents, done) = file.read_via_stream(0);
     drop(done);
     same!(contents.collect().await.len(), long.len());

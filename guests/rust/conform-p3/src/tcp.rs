@@ -152,7 +152,7 @@ async fn connect() -> Outcome {
 
 async fn connect_refused() -> Outcome {
     for family in [V4, V6] {
-        // A port that was just given up: nobody listens there.
+        // A port that was just released has no listener.
         let socket = TcpSocket::create(family).good()?;
         socket.bind(local(family, 0)).good()?;
         let address = socket.get_local_address().good()?;
@@ -208,7 +208,7 @@ async fn listen_many() -> Outcome {
         let server = accepted.next().await.good()?;
         same!(server.get_remote_address().good()?, clients[clients.len() - 1]);
     }
-    // Connections wait until somebody asks for them.
+    // Connections wait until they are accepted.
     let waiting: Vec<_> = (0..5).map(|_| TcpSocket::create(V4).good()).collect::<Result<_, _>>()?;
     for client in &waiting {
         client.connect(address).await.good()?;

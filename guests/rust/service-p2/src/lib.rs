@@ -27,7 +27,7 @@ struct Client {
     from: InputStream,
     to: OutputStream,
     _socket: TcpSocket,
-    /// What came of a line that has no end yet.
+    /// The received part of a line.
     begun: Vec<u8>,
 }
 

@@ -19,7 +19,7 @@ impl exports::fixture::streams::source::Guest for Maker {
             while left > 0 {
                 piece.resize(left.min(PIECE) as usize, 1);
                 left -= piece.len() as u64;
-                // What comes back was not taken: nobody reads any more. Else it is the same memory, empty.
+                // Bytes that come back were not read: the reader is gone. Otherwise the buffer comes back empty.
                 piece = to.write_all(piece).await;
                 if !piece.is_empty() {
                     return;

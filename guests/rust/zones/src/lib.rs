@@ -1,4 +1,4 @@
-//! Tells what it is told of time zones.
+//! Returns the time zone that it is granted.
 
 wit_bindgen::generate!({ path: "../../wit/zones.wit", world: "zones", generate_all });
 

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use wac_types::{ItemKind, Types, WorldId};
+use workload::Name;
 use workload::resolution::{Provider, ResolvedImport};
-use workload::{InterfaceName, Name, Resolution, Unit};
 
 /// An import of a fused component that belongs to one of its components alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,16 +30,8 @@ fn is_own(import: &ResolvedImport) -> bool {
     import.provider.is_grant() || (import.label.is_some() && !is_sibling)
 }
 
-/// The plugins' interfaces that a unit shares, each with the index of the first component that imports it.
-pub(super) fn shared(unit: &Unit, resolution: &Resolution) -> Vec<(InterfaceName, usize)> {
-    let slots = unit.components.iter().enumerate();
-    let imports = slots.flat_map(|(slot, name)| resolution.components[name].iter().map(move |import| (slot, import)));
-    let of_plugins = imports.filter(|(_, i)| matches!(i.provider, Provider::Plugin { grant: false, .. }));
-    of_plugins.filter_map(|(slot, import)| Some((import.interface.clone()?, slot))).collect()
-}
-
 /// Scopes the imports that belong to a component, all of them before any is added to the graph, because interfaces that share
-/// a resource must be renamed together. Gives the new names by the old ones.
+/// a resource must be renamed together. Returns a map from old to new names.
 pub(super) fn rename<'i>(
     types: &mut Types,
     world: WorldId,

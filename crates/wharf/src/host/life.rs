@@ -1,0 +1,183 @@
+//! The life of a workload: start, update, stop, and the end of all with the host.
+//!
+//! These run in tasks of the host, so that a caller that goes away leaves nothing half done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use wharf_api::{State, WorkloadStatus};
+use workload::Workload;
+
+use super::running::Running;
+use super::start::{self, StartError};
+use super::trigger::Trigger;
+use super::workloads::Slot;
+use super::{Host, NoWorkload, deadline, without_instances};
+
+/// How long a trigger may take to detach, and a plugin to shut down.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Host {
+    pub(super) async fn start(&self, workload: Workload) -> Result<WorkloadStatus, StartError> {
+        let id = workload.id();
+        let taken = self.0.workloads.reserve(&id)?;
+        let started = tokio::select! {
+            started = start::start(&self.0, workload) => started?,
+            () = taken.cancelled() => return Err(StartError::Stopped { id }),
+        };
+        let running = Arc::new(started);
+        let mut attaching = Attaching { triggers: &self.0.triggers, running: &running, attached: 0 };
+        running.start_services().await;
+        for trigger in &self.0.triggers {
+            if let Err(error) = trigger.attach(&running).await {
+                attaching.undo().await;
+                return Err(StartError::Trigger { trigger: trigger.name().to_owned(), error });
+            }
+            attaching.attached += 1;
+        }
+        attaching.attached = 0;
+        taken.keep(running.clone());
+        join_all(self.0.triggers.iter().map(|trigger| trigger.started(&running))).await;
+        Ok(running.status(State::Running).await)
+    }
+
+    pub(super) async fn update(&self, workload: Workload) -> Result<WorkloadStatus, StartError> {
+        let id = workload.id();
+        let not_running = |_| StartError::NotRunning { id: id.clone() };
+        self.running(&id).map_err(not_running)?;
+        let new = Arc::new(start::start(&self.0, workload).await?);
+        let replaced = self.replace(&id, &new).await;
+        let old = match replaced {
+            Ok(old) => old,
+            Err(error) => {
+                new.stop(tokio::time::Instant::now()).await;
+                return Err(error);
+            }
+        };
+        join_all(self.0.triggers.iter().map(|trigger| trigger.started(&new))).await;
+        old.stop(deadline(self.0.drain)).await;
+        Ok(new.status(State::Running).await)
+    }
+
+    /// Replaces the version that runs by a new one. Returns the old one.
+    async fn replace(&self, id: &str, new: &Arc<Running>) -> Result<Arc<Running>, StartError> {
+        loop {
+            let old = self.running(id).map_err(|_| StartError::NotRunning { id: id.to_owned() })?;
+            let changing = old.changing.lock().await;
+            // Another update, or a stop, may have come first.
+            if !self.running(id).is_ok_and(|current| Arc::ptr_eq(&current, &old)) {
+                continue;
+            }
+            new.start_services().await;
+            self.replace_triggers(id, &old, new).await?;
+            if self.0.workloads.replace(id, &old, new) {
+                drop(changing);
+                return Ok(old);
+            }
+            // The host is shutting down.
+            self.detach(new).await;
+            return Err(StartError::ShuttingDown);
+        }
+    }
+
+    /// Moves all triggers to a new version; if one refuses it, all of them return to the old one.
+    async fn replace_triggers(&self, id: &str, old: &Arc<Running>, new: &Arc<Running>) -> Result<(), StartError> {
+        for (i, trigger) in self.0.triggers.iter().enumerate() {
+            let Err(error) = trigger.replace(old, new).await else { continue };
+            for moved in &self.0.triggers[..i] {
+                if let Err(error) = moved.replace(new, old).await {
+                    tracing::error!(workload = id, trigger = moved.name(), %error, "the old version is no longer served");
+                }
+            }
+            return Err(StartError::Trigger { trigger: trigger.name().to_owned(), error });
+        }
+        Ok(())
+    }
+
+    pub(super) async fn stop(&self, id: &str, deadline: tokio::time::Instant) -> Result<WorkloadStatus, NoWorkload> {
+        loop {
+            let running = match self.0.workloads.find(id)? {
+                Slot::Running(running) => running,
+                Slot::Stopping(_) => return Err(NoWorkload { id: id.to_owned() }),
+                Slot::Starting(cancel) => {
+                    cancel.notify_one();
+                    self.0.workloads.leaves(id, State::Starting).await;
+                    if self.0.workloads.find(id).is_err() {
+                        return Ok(without_instances(id, State::Stopped));
+                    }
+                    continue;
+                }
+            };
+            // An update in progress is finished first.
+            let _changing = running.changing.lock().await;
+            let Some(_taken) = self.0.workloads.begin_stop(id, &running) else { continue };
+            self.detach(&running).await;
+            running.stop(deadline).await;
+            return Ok(running.status(State::Stopped).await);
+        }
+    }
+
+    async fn detach(&self, running: &Arc<Running>) {
+        join_all(self.0.triggers.iter().map(|trigger| detach(trigger, running))).await;
+    }
+
+    pub(super) async fn shut_down(&self) {
+        let deadline = deadline(self.0.drain);
+        self.0.workloads.close();
+        let triggers = self.0.triggers.iter().map(|trigger| trigger.shutdown());
+        // Triggers and workloads share one deadline.
+        tokio::time::timeout_at(deadline, join_all(triggers)).await.ok();
+        let ids = self.0.workloads.list();
+        join_all(ids.iter().map(|(id, _)| async move {
+            while self.0.workloads.find(id).is_ok() {
+                // The error says that another stop is in progress.
+                self.stop(id, deadline).await.ok();
+                self.0.workloads.leaves(id, State::Stopping).await;
+            }
+        }))
+        .await;
+        let plugins = self.0.plugins.0.iter().map(|plugin| async move {
+            if tokio::time::timeout(HOOK_TIMEOUT, plugin.shutdown()).await.is_err() {
+                tracing::warn!(plugin = plugin.name(), "the plugin did not shut down within {HOOK_TIMEOUT:?}");
+            }
+        });
+        join_all(plugins).await;
+    }
+}
+
+async fn detach(trigger: &Arc<dyn Trigger>, running: &Arc<Running>) {
+    if tokio::time::timeout(HOOK_TIMEOUT, trigger.detach(running)).await.is_err() {
+        let workload = running.workload().id();
+        tracing::warn!(%workload, trigger = trigger.name(), "the trigger did not detach within {HOOK_TIMEOUT:?}");
+    }
+}
+
+/// The triggers that have attached to a workload that starts. Dropped before all have, because one panicked, it detaches them
+/// and stops the workload in a task.
+struct Attaching<'a> {
+    triggers: &'a [Arc<dyn Trigger>],
+    running: &'a Arc<Running>,
+    attached: usize,
+}
+
+impl Attaching<'_> {
+    async fn undo(&mut self) {
+        let attached = std::mem::take(&mut self.attached);
+        join_all(self.triggers[..attached].iter().map(|trigger| detach(trigger, self.running))).await;
+        self.running.stop(tokio::time::Instant::now()).await;
+    }
+}
+
+impl Drop for Attaching<'_> {
+    fn drop(&mut self) {
+        if self.attached == 0 {
+            return;
+        }
+        let (triggers, running) = (self.triggers[..self.attached].to_vec(), self.running.clone());
+        tokio::spawn(async move {
+            join_all(triggers.iter().map(|trigger| detach(trigger, &running))).await;
+            running.stop(tokio::time::Instant::now()).await;
+        });
+    }
+}
