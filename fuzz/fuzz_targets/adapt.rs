@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use wasmparser::{Validator, WasmFeatures};
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(Some(adapted)) = wharf::adapt::adapt(bytes) {
+    if let Ok(Some(adapted)) = wharf::prepare::adapt::adapt(bytes) {
         let features = WasmFeatures::default() | WasmFeatures::CM_ASYNC;
         let validate = |bytes: &[u8]| Validator::new_with_features(features).validate_all(bytes).map(|_| ());
         if validate(bytes).is_ok() {

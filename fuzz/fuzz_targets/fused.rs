@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use wharf::wasmtime::component::Val;
 use wharf::workload::manifest::Component;
 use wharf::workload::{Name, Workload};
-use wharf::{Engine, Host, HostApi as _};
+use wharf::{Engine, Host};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 

@@ -9,16 +9,16 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use wharf::workload::Workload;
 use wharf::workload::manifest::{Format, parse};
-use wharf::{Engine, Host, HostApi as _};
+use wharf::{Engine, Host};
 use wharf_http::{HttpPlugin, HttpServer, Settings};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-#[path = "../../crates/plugins/http/tests/support/wire.rs"]
+#[path = "../../crates/plugins/http/tests/support/http1_client.rs"]
 #[allow(dead_code)]
-mod wire;
+mod http1_client;
 
-use wire::{Read, Wire};
+use http1_client::{Http1Client, Received};
 
 /// An operation of the guests `script-p2` and `script-p3`.
 #[derive(Arbitrary, Debug)]
@@ -148,15 +148,15 @@ fuzz_target!(|case: Case| {
     let next = b"GET / HTTP/1.1\r\nhost: neighbour.test\r\nconnection: close\r\n\r\n";
     let served = &*SERVED;
     served.runtime.block_on(async {
-        let mut wire = Wire::connect(served.server.local_addr()).await;
-        wire.send(&[request.as_bytes(), next].concat()).await;
-        let first = wire.read(method).await;
-        let Read::Whole(answer) = &first else { return };
+        let mut client = Http1Client::connect(served.server.local_addr()).await;
+        client.send(&[request.as_bytes(), next].concat()).await;
+        let first = client.read(method).await;
+        let Received::Complete(answer) = &first else { return };
         assert!(!(100..200).contains(&answer.status) && answer.header("x-forged").is_none(), "{first:?}");
         // The server may close the connection after a complete response.
-        if let Read::Whole(answer) = wire.read("GET").await {
+        if let Received::Complete(answer) = client.read("GET").await {
             assert_eq!((answer.status, &*answer.text()), (200, "Hello from WASI 0.2\n"), "after {first:?}");
         }
-        assert!(wire.is_at_its_end().await, "bytes after the last response");
+        assert!(client.is_closed_and_empty().await, "bytes after the last response");
     });
 });

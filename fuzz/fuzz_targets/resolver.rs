@@ -53,7 +53,8 @@ fn component(part: &Part) -> Option<ComponentType> {
         write!(text, " (import \"{}\" (instance $m{i} (export \"f\" (func {param}))))", interface(*import)).ok()?;
     }
     for (i, export) in part.exports.iter().take(6).enumerate() {
-        write!(text, " (instance $e{i} (export \"f\" (func $f))) (export \"{}\" (instance $e{i}))", interface(*export)).ok()?;
+        write!(text, " (instance $e{i} (export \"f\" (func $f))) (export \"{}\" (instance $e{i}))", interface(*export))
+            .ok()?;
     }
     // A component cannot import the same name twice.
     ComponentType::parse(&wat::parse_str(text + ")").ok()?).ok()
