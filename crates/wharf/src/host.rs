@@ -138,7 +138,7 @@ impl Host {
     /// # }
     /// ```
     pub async fn plan(&self, workload: &Workload) -> Plan {
-        self.0.plan(workload).await
+        plan::plan(&self.0, workload.clone(), |_, plan| plan).await
     }
 
     /// A workload that takes calls.

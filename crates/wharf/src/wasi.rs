@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use workload::HostInterface;
+use workload::manifest::TimeZone;
 
 use crate::limits::Limits;
 use crate::plugin::{Binding, Link, Opening, Plugin, PluginError, Provided};
@@ -74,8 +75,13 @@ impl Plugin for Wasi {
     }
 
     async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {
-        let (workload, lookups) = (opening.workload().clone(), self.lookups.unwrap_or(MAX_LOOKUPS));
-        let shared = blocking(move || Shared::open(&workload, lookups)).await?;
+        let (volumes, lookups) = (&opening.workload().volumes, self.lookups.unwrap_or(MAX_LOOKUPS));
+        let shared = if volumes.is_empty() {
+            Shared::open(volumes, lookups)?
+        } else {
+            let volumes = volumes.clone();
+            blocking(move || Shared::open(&volumes, lookups)).await?
+        };
         opening.insert(Arc::new(shared));
         Ok(())
     }
@@ -84,8 +90,14 @@ impl Plugin for Wasi {
         let Some(shared) = binding.opened::<Arc<Shared>>().cloned() else {
             return Err(PluginError::new("the volumes are not open"));
         };
-        let (name, component, wasi) = (binding.name().clone(), binding.component().clone(), self.clone());
-        binding.insert(blocking(move || Grants::open(&name, &component, &wasi, &shared)).await?);
+        let (name, component) = (binding.name(), binding.component());
+        let grants = if component.volumes.is_empty() && component.timezone != TimeZone::System {
+            Grants::open(name, component, self, &shared)?
+        } else {
+            let (name, component, wasi) = (name.clone(), component.clone(), self.clone());
+            blocking(move || Grants::open(&name, &component, &wasi, &shared)).await?
+        };
+        binding.insert(grants);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use tracing::Instrument as _;
 use workload::{Problem, Resolution, Workload};
 
 use super::Inner;
-use crate::prepare::load::{LoadError, Loaded, load};
+use crate::prepare::load::{LoadError, Loaded, fetch, load};
 
 /// The provider of each import of a workload, and every problem that keeps it from running.
 #[derive(Debug)]
@@ -29,15 +29,19 @@ impl Plan {
     }
 }
 
-impl Inner {
-    /// Validates, loads and resolves a workload.
-    pub(super) async fn plan(self: &Arc<Self>, workload: &Workload) -> Plan {
-        let span = tracing::debug_span!("load", workload = workload.id());
-        let (loaded, unloaded) = load(workload, &*self.sources).instrument(span).await;
-        let (host, workload) = (self.clone(), workload.clone());
-        // Type checks of a large workload would block an async thread.
-        let resolving = tokio::task::spawn_blocking(move || {
-            let _span = tracing::debug_span!("resolve", workload = workload.id()).entered();
+/// Validates, loads and resolves a workload, and continues with `then` on the same thread: all of it computes for long, which
+/// would block an async thread, and each change of threads takes longer than the stages of a small workload.
+pub(super) async fn plan<T: Send + 'static>(
+    host: &Arc<Inner>,
+    workload: Workload,
+    then: impl FnOnce(Workload, Plan) -> T + Send + 'static,
+) -> T {
+    let span = tracing::debug_span!("load", workload = workload.id());
+    let fetched = fetch(&workload, &*host.sources).instrument(span.clone()).await;
+    let host = host.clone();
+    let planning = tokio::task::spawn_blocking(move || {
+        let (loaded, unloaded) = span.in_scope(|| load(&workload, fetched));
+        let plan = tracing::debug_span!("resolve", workload = workload.id()).in_scope(|| {
             let mut problems = workload::validate(&workload, &host.extensions);
             let (resolution, unresolved) =
                 workload::resolve(&workload, &loaded.types, &host.interfaces, &host.extensions);
@@ -45,10 +49,11 @@ impl Inner {
             problems.extend(host.ceilings.problems(&workload));
             Plan { loaded, resolution, unloaded, problems }
         });
-        match resolving.await {
-            Ok(plan) => plan,
-            // A blocking task that has started is never cancelled.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        then(workload, plan)
+    });
+    match planning.await {
+        Ok(done) => done,
+        // A blocking task that has started is never cancelled.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

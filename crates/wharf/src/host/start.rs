@@ -8,7 +8,7 @@ use wharf_api::{ApiError, Diagnostic, ErrorCode};
 use workload::{Name, Problem, Severity, Workload};
 
 use super::Inner;
-use super::plan::Plan;
+use super::plan::{Plan, plan};
 use super::running::Running;
 use super::trigger::TriggerError;
 use crate::engine::compile::CompileError;
@@ -183,13 +183,11 @@ enum UnitCode {
 }
 
 async fn prepare(host: &Arc<Inner>, workload: Workload) -> Result<Prepared, StartError> {
-    let plan = host.plan(&workload).await;
-    if !plan.is_runnable() {
-        return Err(StartError::Invalid { unloaded: plan.unloaded, problems: plan.problems });
-    }
     let inner = host.clone();
-    // Fusing a large unit would block an async thread.
-    let fused = tokio::task::spawn_blocking(move || {
+    plan(host, workload, move |workload, plan| {
+        if !plan.is_runnable() {
+            return Err(StartError::Invalid { unloaded: plan.unloaded, problems: plan.problems });
+        }
         let _span = tracing::debug_span!("fuse", workload = workload.id()).entered();
         let units = plan.resolution.units.iter().map(|unit| {
             let slots = UnitSlots::assign(unit, &plan.resolution, &inner.plugins);
@@ -201,8 +199,8 @@ async fn prepare(host: &Arc<Inner>, workload: Workload) -> Result<Prepared, Star
         });
         let units = units.collect::<Result<Vec<_>, FuseError>>()?;
         Ok(Prepared { workload, plan, units })
-    });
-    fused.await.map_err(|_| StartError::Interrupted)?
+    })
+    .await
 }
 
 async fn compile_and_link(host: &Inner, prepared: &Prepared, unit: &PreparedUnit) -> Result<Code, StartError> {

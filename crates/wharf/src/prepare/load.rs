@@ -5,12 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use workload::manifest::{Component, Digest, Source};
 use workload::{ComponentError, ComponentType, Name, Workload};
 
 use super::adapt::{AdaptError, adapt};
 use super::source::{SourceError, SourceLoader};
+
+/// The most sources that are loaded at a time for a workload.
+const MAX_FETCHES: usize = 8;
 
 /// The components of a workload: their code, and what they import and export.
 #[derive(Debug, Default)]
@@ -89,12 +93,6 @@ pub enum LoadError {
         #[source]
         error: AdaptError,
     },
-    /// A thread that read it ended early.
-    #[error("loading `{component}` was interrupted")]
-    Interrupted {
-        /// The component.
-        component: Name,
-    },
 }
 
 impl LoadError {
@@ -104,8 +102,7 @@ impl LoadError {
             Self::Digest { component, .. } => format!("components.{component}.digest"),
             Self::Source { component, .. }
             | Self::Component { component, .. }
-            | Self::Module { component, .. }
-            | Self::Interrupted { component } => format!("components.{component}.source"),
+            | Self::Module { component, .. } => format!("components.{component}.source"),
         }
     }
 
@@ -121,17 +118,26 @@ impl LoadError {
             Self::Component { .. } | Self::Module { .. } => {
                 "give a WebAssembly component, or a core module built for WASI 0.1".into()
             }
-            Self::Interrupted { .. } => "try again".into(),
         }
     }
 }
 
-/// Loads all components of a workload, several at a time: most of the time is spent on reading their types.
-pub async fn load(workload: &Workload, sources: &dyn SourceLoader) -> (Loaded, Vec<LoadError>) {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let loads: Vec<_> =
-        workload.components.iter().map(|(name, component)| load_one(name, component, sources).boxed()).collect();
-    let all: Vec<_> = futures_util::stream::iter(loads).buffered(cores).collect().await;
+/// The bytes of a workload's components, as their sources gave them.
+pub(crate) struct Fetched(Vec<Result<Arc<[u8]>, SourceError>>);
+
+/// Gets the bytes of all components of a workload, several at a time.
+pub(crate) async fn fetch(workload: &Workload, sources: &dyn SourceLoader) -> Fetched {
+    let fetches: Vec<_> = workload.components.values().map(|component| sources.load(&component.source)).collect();
+    Fetched(futures_util::stream::iter(fetches).buffered(MAX_FETCHES).collect().await)
+}
+
+/// Reads the types of all components of a workload. It computes for long; independent components share the machine's cores.
+pub(crate) fn load(workload: &Workload, fetched: Fetched) -> (Loaded, Vec<LoadError>) {
+    let components = workload.components.iter().zip(fetched.0);
+    let all: Vec<_> = match workload.components.len() {
+        1 => components.map(load_one).collect(),
+        _ => components.collect::<Vec<_>>().into_par_iter().map(load_one).collect(),
+    };
     let (mut loaded, mut errors) = (Loaded::default(), Vec::new());
     for (name, result) in workload.components.keys().zip(all) {
         match result {
@@ -145,36 +151,24 @@ pub async fn load(workload: &Workload, sources: &dyn SourceLoader) -> (Loaded, V
     (loaded, errors)
 }
 
-async fn load_one(
-    name: &Name,
-    component: &Component,
-    sources: &dyn SourceLoader,
+/// Checks a component's bytes and reads its type.
+fn load_one(
+    ((name, declared), bytes): ((&Name, &Component), Result<Arc<[u8]>, SourceError>),
 ) -> Result<(LoadedCode, ComponentType), LoadError> {
-    let bytes = sources.load(&component.source).await;
-    let bytes = bytes.map_err(|error| LoadError::Source { component: name.clone(), error })?;
+    let component = name.clone();
+    let bytes = bytes.map_err(|error| LoadError::Source { component: component.clone(), error })?;
     // A digest as source is one to check as well.
-    let expected = match component.source {
-        Source::Digest(digest) => component.digest.or(Some(digest)),
-        _ => component.digest,
+    let expected = match declared.source {
+        Source::Digest(digest) => declared.digest.or(Some(digest)),
+        _ => declared.digest,
     };
-    let (origin, owned) = (component.source.to_string(), name.clone());
-    let read = tokio::task::spawn_blocking(move || read(owned, bytes, expected, origin)).await;
-    read.map_err(|_| LoadError::Interrupted { component: name.clone() })?
-}
-
-/// Checks bytes and reads their type.
-fn read(
-    component: Name,
-    bytes: Arc<[u8]>,
-    expected: Option<Digest>,
-    origin: String,
-) -> Result<(LoadedCode, ComponentType), LoadError> {
     if let Some(expected) = expected {
         let found = Digest::of(&bytes);
         if found != expected {
             return Err(LoadError::Digest { component, expected, found });
         }
     }
+    let origin = declared.source.to_string();
     let code = match adapt(&bytes) {
         Ok(None) => LoadedCode::Component(bytes),
         Ok(Some(adapted)) if adapted.is_program => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use workload::manifest::Volume;
-use workload::{Name, Workload};
+use workload::Name;
 
 use super::sockets::lookup::Lookups;
 use super::sockets::loopback::Loopback;
@@ -20,10 +20,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Opens what a workload declares, and makes the folders of its ephemeral volumes.
-    pub(super) fn open(workload: &Workload, lookups: u32) -> Result<Self, PluginError> {
+    /// Opens the volumes that a workload declares, and makes the folders of the ephemeral ones.
+    pub(super) fn open(volumes: &BTreeMap<Name, Volume>, lookups: u32) -> Result<Self, PluginError> {
         let (mut folders, mut ephemeral) = (BTreeMap::new(), Vec::new());
-        for (name, volume) in &workload.volumes {
+        for (name, volume) in volumes {
             let path = match volume {
                 Volume::Host { host } => {
                     check_folder(name, host)?;
