@@ -1,9 +1,9 @@
 //! Selects the component that handles a request: a route for the request's host takes precedence over one for any host,
 //! then an exact path, then the longest prefix.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use rpds::HashTrieMapSync;
 use wharf::TriggerError;
 use wharf::workload::Name;
 use wharf::workload::manifest::{HttpPath, HttpTrigger};
@@ -15,11 +15,11 @@ use crate::target;
 const MIN_HEADERS: u64 = 64 * 1024;
 
 /// The routes of all workloads. A request reads one snapshot; a change creates a new table, which shares the unchanged
-/// parts.
+/// parts, so that its cost does not grow with the number of workloads.
 #[derive(Clone, Default)]
 pub(crate) struct Routes {
-    by_host: HashMap<Arc<str>, Arc<Paths>>,
-    any_host: Arc<Paths>,
+    by_host: HashTrieMapSync<Arc<str>, Paths>,
+    any_host: Paths,
     /// The largest limit `headers`, in bytes, of all workloads that have had routes.
     max_headers: u64,
 }
@@ -27,8 +27,8 @@ pub(crate) struct Routes {
 /// The routes of one host.
 #[derive(Clone, Default)]
 struct Paths {
-    exact: HashMap<Arc<str>, Route>,
-    prefixes: HashMap<Arc<str>, Route>,
+    exact: HashTrieMapSync<Arc<str>, Route>,
+    prefixes: HashTrieMapSync<Arc<str>, Route>,
     /// The length of the longest path in `prefixes`, in bytes.
     longest_prefix: usize,
 }
@@ -60,7 +60,7 @@ impl Paths {
     }
 
     /// The table that a path belongs to, and its key in it.
-    fn slot(&mut self, path: &HttpPath) -> (&mut HashMap<Arc<str>, Route>, Arc<str>) {
+    fn slot(&mut self, path: &HttpPath) -> (&mut HashTrieMapSync<Arc<str>, Route>, Arc<str>) {
         match path {
             HttpPath::Exact(exact) => (&mut self.exact, target::key(exact).into()),
             HttpPath::Prefix(prefix) => {
@@ -105,13 +105,11 @@ impl Routes {
         for (i, trigger) in triggers.iter().enumerate() {
             let Some(handler) = handler(&trigger.component) else { continue };
             self.max_headers = self.max_headers.max(handler.tracker().limits().headers);
-            let paths = match trigger.host.as_deref() {
-                Some(host) => self.by_host.entry(host.into()).or_default(),
-                None => &mut self.any_host,
-            };
-            let (routes, path) = Arc::make_mut(paths).slot(&trigger.path);
+            let host = trigger.host.as_deref();
+            let mut paths = self.paths(host).cloned().unwrap_or_default();
+            let (routes, path) = paths.slot(&trigger.path);
             if let Some(other) = routes.get(&path) {
-                let host = trigger.host.as_deref().unwrap_or("any host");
+                let host = host.unwrap_or("any host");
                 let message = format!(
                     "duplicate route `{}` on {host}: workload `{}` has it already",
                     trigger.path, other.workload
@@ -119,7 +117,8 @@ impl Routes {
                 let place = format!("triggers.http.{i}.path");
                 return Err(TriggerError::new(message).at(place).hint("change the path or host of one of them"));
             }
-            routes.insert(path, Route { workload: workload.clone(), handler });
+            routes.insert_mut(path, Route { workload: workload.clone(), handler });
+            self.set_paths(host, paths);
         }
         Ok(())
     }
@@ -127,20 +126,30 @@ impl Routes {
     /// Removes the routes that these triggers of a workload have.
     pub(crate) fn remove(&mut self, workload: &str, triggers: &[HttpTrigger]) {
         for trigger in triggers {
-            let paths = match trigger.host.as_deref() {
-                Some(host) => self.by_host.get_mut(host),
-                None => Some(&mut self.any_host),
-            };
-            let Some(paths) = paths else { continue };
-            let (routes, path) = Arc::make_mut(paths).slot(&trigger.path);
+            let host = trigger.host.as_deref();
+            let Some(mut paths) = self.paths(host).cloned() else { continue };
+            let (routes, path) = paths.slot(&trigger.path);
             if routes.get(&path).is_some_and(|route| &*route.workload == workload) {
-                routes.remove(&path);
+                routes.remove_mut(&path);
+                self.set_paths(host, paths);
             }
-            if let Some(host) = trigger.host.as_deref()
-                && self.by_host.get(host).is_some_and(|paths| paths.is_empty())
-            {
-                self.by_host.remove(host);
+        }
+    }
+
+    fn paths(&self, host: Option<&str>) -> Option<&Paths> {
+        match host {
+            Some(host) => self.by_host.get(host),
+            None => Some(&self.any_host),
+        }
+    }
+
+    fn set_paths(&mut self, host: Option<&str>, paths: Paths) {
+        match host {
+            Some(host) if paths.is_empty() => {
+                self.by_host.remove_mut(host);
             }
+            Some(host) => self.by_host.insert_mut(host.into(), paths),
+            None => self.any_host = paths,
         }
     }
 }

@@ -100,9 +100,9 @@ impl LoadError {
     pub fn place(&self) -> String {
         match self {
             Self::Digest { component, .. } => format!("components.{component}.digest"),
-            Self::Source { component, .. }
-            | Self::Component { component, .. }
-            | Self::Module { component, .. } => format!("components.{component}.source"),
+            Self::Source { component, .. } | Self::Component { component, .. } | Self::Module { component, .. } => {
+                format!("components.{component}.source")
+            }
         }
     }
 

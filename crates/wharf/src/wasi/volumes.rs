@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use workload::manifest::Volume;
 use workload::Name;
+use workload::manifest::Volume;
 
 use super::sockets::lookup::Lookups;
 use super::sockets::loopback::Loopback;
