@@ -110,6 +110,28 @@ pub struct ServiceStatus {
     pub component: Name,
     /// The number of restarts since the workload started.
     pub restarts: u64,
+    /// Where it is between its start and its end.
+    #[serde(default)]
+    pub state: ServiceState,
+}
+
+/// The states of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ServiceState {
+    /// It runs.
+    Running,
+    /// It has ended, and starts again after a delay.
+    Restarting,
+    /// It has ended with exit code 0, and its restart policy does not start it again.
+    Ended,
+    /// It has failed, and its restart policy does not start it again.
+    Failed,
+    /// A state that this version does not know.
+    #[default]
+    #[serde(other)]
+    Unknown,
 }
 
 /// The health of a plugin and its backend, such as a database.

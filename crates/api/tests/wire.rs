@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use wharf_api::workload::{Name, Severity};
 use wharf_api::{
     API_VERSION, ApiError, CallRequest, CallResponse, Diagnostic, ErrorCode, Heartbeat, Limit, PluginHealth,
-    ServiceStatus, State, WorkloadStatus, WorkloadSummary,
+    ServiceState, ServiceStatus, State, WorkloadStatus, WorkloadSummary,
 };
 
 const STATES: [State; 5] = [State::Starting, State::Running, State::Stopping, State::Stopped, State::Unknown];
@@ -67,7 +67,7 @@ fn status() -> WorkloadStatus {
         shared: 1,
         refusals: [(Limit::Cpu, 7), (Limit::RequestBody, 1)].into(),
         uptime_ms: 90_000,
-        services: vec![ServiceStatus { component: name("worker"), restarts: 2 }],
+        services: vec![ServiceStatus { component: name("worker"), restarts: 2, state: ServiceState::Restarting }],
         health: vec![
             PluginHealth { plugin: "keyvalue".to_owned(), healthy: true, detail: None },
             PluginHealth { plugin: "sql".to_owned(), healthy: false, detail: Some("connection refused".to_owned()) },
@@ -161,7 +161,9 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
 }
 
 fn statuses() -> impl Strategy<Value = WorkloadStatus> {
-    let service = (names(), any::<u64>()).prop_map(|(component, restarts)| ServiceStatus { component, restarts });
+    let states = [ServiceState::Running, ServiceState::Restarting, ServiceState::Ended, ServiceState::Failed];
+    let service = (names(), any::<u64>(), select(states.to_vec()))
+        .prop_map(|(component, restarts, state)| ServiceStatus { component, restarts, state });
     let health = (text(), any::<bool>(), option::of(text())).prop_map(|(plugin, healthy, detail)| PluginHealth {
         plugin,
         healthy,

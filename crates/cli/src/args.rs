@@ -199,13 +199,13 @@ pub(crate) struct Serve {
 
 impl Serve {
     /// The instance policy that `--warm` and `--reuse` select.
-    pub(crate) fn instances(&self) -> Instances {
+    pub(crate) fn instances(&self) -> Option<Instances> {
         let mode = match (self.warm, self.reuse) {
             (Some(_), _) => InstancesMode::Warm,
             (_, Some(_)) => InstancesMode::Reuse,
-            _ => InstancesMode::Fresh,
+            _ => return None,
         };
-        Instances { mode, size: self.warm, calls: self.reuse, ..Instances::default() }
+        Some(Instances { mode, size: self.warm, calls: self.reuse, ..Instances::default() })
     }
 }
 

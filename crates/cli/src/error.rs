@@ -7,8 +7,9 @@
 //! | 2 | the command line is wrong |
 //! | 3 | a manifest or the host configuration cannot be read or does not parse |
 //! | 4 | the workload does not resolve, or a component does not load |
-//! | 5 | the component trapped or reached a limit |
-//! | 6 | the host failed: an address is in use, a folder is not writable |
+//! | 5 | the component trapped |
+//! | 6 | the host failed: an address is in use, a folder is not writable, no instance is free |
+//! | 7 | the component reached a limit |
 
 mod report;
 
@@ -16,10 +17,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use wharf::StartError;
 use wharf::prepare::load::LoadError;
+use wharf::run::call::CallError;
 use wharf::workload::Problem;
 use wharf::workload::manifest::{ManifestProblem, Spans};
+use wharf::{StartError, Termination};
 
 use crate::logging;
 pub(crate) use report::Report;
@@ -37,9 +39,12 @@ pub(crate) enum CliError {
     /// The workload does not resolve, or a component does not load, link or compile.
     #[error("{0}")]
     Workload(Report),
-    /// The component trapped or reached a limit.
+    /// The component trapped.
     #[error("{0}")]
     Call(Report),
+    /// The component reached a limit.
+    #[error("{0}")]
+    Limit(Report),
     /// The host lacks a resource, such as a free address or a writable folder.
     #[error("{0}")]
     Host(Report),
@@ -79,6 +84,7 @@ impl CliError {
             Self::Workload(_) => 4,
             Self::Call(_) => 5,
             Self::Host(_) => 6,
+            Self::Limit(_) => 7,
             Self::Several { first, .. } => first.exit_code(),
         }
     }
@@ -137,15 +143,41 @@ pub(crate) fn start(declared: &Declared, error: StartError) -> CliError {
         return CliError::Workload(problems(declared, &unloaded, &found));
     }
     let file = || declared.file.as_ref().map(|file| file.display().to_string());
-    let place = error.place().map_or_else(file, |place| declared.place(&place));
-    let hint = error.hint();
-    let wrap = match &error {
+    let located = |error: &StartError| {
+        let place = error.place().map_or_else(file, |place| declared.place(&place));
+        Diagnostic::error(error.to_string()).at(place).with_hint(error.hint().as_deref())
+    };
+    // The first error determines the exit code.
+    let wrap = match &error.each()[0] {
         // WASI opens the volumes, which are folders of this machine.
         StartError::Plugin(refused) if refused.plugin == wharf::wasi::NAME => CliError::Host,
-        StartError::Fuse(_) | StartError::Compile(_) | StartError::Link(_) | StartError::Plugin(_) => {
-            CliError::Workload
-        }
+        StartError::Fuse(_)
+        | StartError::Compile { .. }
+        | StartError::Link(_)
+        | StartError::Plugin(_)
+        | StartError::Trigger { .. } => CliError::Workload,
         _ => CliError::Host,
     };
-    wrap(Diagnostic::error(error).at(place).with_hint(hint.as_deref()).into())
+    // One error has its sources printed.
+    if error.each().len() == 1 {
+        let (place, hint) = (error.place().map_or_else(file, |place| declared.place(&place)), error.hint());
+        return wrap(Diagnostic::error(error).at(place).with_hint(hint.as_deref()).into());
+    }
+    wrap(Report { diagnostics: error.each().iter().map(located).collect(), omitted: 0 })
+}
+
+/// Why a call of a component failed.
+pub(crate) fn call(error: CallError) -> CliError {
+    let wrap = match &error {
+        CallError::NoFunction { .. } | CallError::Arguments { .. } => CliError::Usage,
+        CallError::Terminated { cause, .. } => match cause {
+            Termination::Trap(_) | Termination::Instantiate(_) | Termination::InstanceEnded => CliError::Call,
+            Termination::Time(_) | Termination::AfterResponse(_) | Termination::Cpu(_) | Termination::Memory(_) => {
+                CliError::Limit
+            }
+            _ => CliError::Host,
+        },
+        _ => CliError::Host,
+    };
+    wrap(Report::error(error))
 }

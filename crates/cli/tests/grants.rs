@@ -130,7 +130,7 @@ async fn without_grants_every_access_is_denied() {
             // An address reserved for documentation (RFC 5737), which no machine has.
             let refused = pair.ask(who, "connect 192.0.2.1:80").await;
             assert!(is_error(&refused, "access-denied"), "{refused}");
-            assert!(is_error(&pair.ask(who, "lookup localhost").await, "access-denied"));
+            assert!(is_error(&pair.ask(who, "lookup localhost").await, "permanent-resolver-failure"));
             let denied = pair.ask(who, &format!("http http://{address}/")).await;
             assert!(is_error(&denied, "http-request-denied"), "{denied}");
         }
@@ -154,7 +154,7 @@ async fn hosts_allow_only_listed_addresses_to_their_component() {
         let elsewhere = pair.ask("/mine", &format!("connect 127.0.0.2:{port}")).await;
         assert!(is_error(&elsewhere, "connection-refused"), "another address: {elsewhere}");
         let name = pair.ask("/mine", "lookup localhost").await;
-        assert!(is_error(&name, "access-denied"), "a name that is not listed: {name}");
+        assert!(is_error(&name, "permanent-resolver-failure"), "a name that is not listed: {name}");
         let http = pair.ask("/mine", &format!("http http://127.0.0.1:{port}/")).await;
         assert!(is_error(&http, "http-request-denied"), "a rule for tcp does not apply to http: {http}");
     }
@@ -172,7 +172,7 @@ async fn a_name_allows_its_look_up_and_the_resulting_address() {
         assert!(found.contains("127, 0, 0, 1"), "{found}");
         assert_eq!(pair.ask("/mine", &connect).await, "connected");
         assert!(is_error(&pair.ask("/theirs", &connect).await, "connection-refused"), "the grant is not the sibling's");
-        assert!(is_error(&pair.ask("/mine", "lookup example.com").await, "access-denied"));
+        assert!(is_error(&pair.ask("/mine", "lookup example.com").await, "permanent-resolver-failure"));
     }
 }
 

@@ -15,5 +15,6 @@ pub mod pool;
 pub mod entry;
 pub mod invoke;
 pub mod shared;
+pub(crate) mod service;
 pub mod call;
 pub mod command;

@@ -90,12 +90,12 @@ impl Plugin for Wasi {
         let Some(shared) = binding.opened::<Arc<Shared>>().cloned() else {
             return Err(PluginError::new("the volumes are not open"));
         };
-        let (name, component) = (binding.name(), binding.component());
+        let (workload, name, component) = (binding.workload().id(), binding.name(), binding.component());
         let grants = if component.volumes.is_empty() && component.timezone != TimeZone::System {
-            Grants::open(name, component, self, &shared)?
+            Grants::open(workload, name, component, self, &shared)?
         } else {
             let (name, component, wasi) = (name.clone(), component.clone(), self.clone());
-            blocking(move || Grants::open(&name, &component, &wasi, &shared)).await?
+            blocking(move || Grants::open(workload, &name, &component, &wasi, &shared)).await?
         };
         binding.insert(grants);
         Ok(())

@@ -49,7 +49,7 @@ impl Ceilings {
                 ("limits.connections", above(asked.connections, most.connections)),
                 ("limits.files", above(asked.files, most.files)),
                 ("limits.log-rate", above(asked.log_rate, most.log_rate)),
-                ("instances.size", above(component.instances.size, self.warm)),
+                ("instances.size", above(component.instances.as_ref().and_then(|instances| instances.size), self.warm)),
             ];
             problems.extend(above.into_iter().filter_map(|(key, above)| {
                 let (asked, ceiling) = above?;

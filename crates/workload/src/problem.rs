@@ -261,6 +261,32 @@ pub enum Problem {
         /// The component's exports.
         exports: Vec<String>,
     },
+    /// A trigger calls a service whose instance cannot take calls while it runs.
+    #[error(
+        "`{component}` is a service that `{trigger}` calls, but its `{interface}` of WASI 0.2 cannot share an instance"
+    )]
+    ServiceWithTrigger {
+        /// The component.
+        component: Name,
+        /// The trigger's dotted path in the manifest: `triggers.http.0`.
+        trigger: String,
+        /// The interface of WASI 0.2, without its version.
+        interface: String,
+    },
+    /// A trigger runs a service as a command, too.
+    #[error("`{component}` is a service, and `{trigger}` runs it as a command")]
+    ServiceIsCommand {
+        /// The component.
+        component: Name,
+        /// The trigger's dotted path in the manifest: `triggers.command.0`.
+        trigger: String,
+    },
+    /// An instance policy is set on a service.
+    #[error("`instances` of `{component}` has no effect: a service runs in one instance")]
+    ServiceInstances {
+        /// The component.
+        component: Name,
+    },
     /// A component requests more than the host's ceiling.
     #[error("`{key}` of `{component}` is {asked}, above this host's ceiling of {ceiling}")]
     AboveCeiling {
@@ -311,7 +337,10 @@ impl Problem {
     /// Whether it keeps the workload from running.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Unreached { .. } | Self::NoEffect { .. } | Self::Interposed { .. } => Severity::Warning,
+            Self::Unreached { .. }
+            | Self::NoEffect { .. }
+            | Self::ServiceInstances { .. }
+            | Self::Interposed { .. } => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -331,7 +360,10 @@ impl Problem {
             Self::NoEffect { component, key, .. } | Self::AboveCeiling { component, key, .. } => {
                 format!("components.{component}.{key}")
             }
-            Self::ServiceWithoutExport { component, .. } => format!("components.{component}.service"),
+            Self::ServiceWithoutExport { component, .. }
+            | Self::ServiceWithTrigger { component, .. }
+            | Self::ServiceIsCommand { component, .. } => format!("components.{component}.service"),
+            Self::ServiceInstances { component } => format!("components.{component}.instances"),
             Self::Cycle { components } => components.first().map_or_else(String::new, |c| format!("components.{c}")),
             Self::TypeMismatch { link, .. }
             | Self::LinkUnknownExport { link, .. }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wharf_workload::manifest::{
-    Access, ByteSize, Component, Extensions, Format, HttpPath, HttpTrigger, InstancesMode, Mount, Settings,
+    Access, ByteSize, Component, Extensions, Format, HttpPath, HttpTrigger, Instances, InstancesMode, Mount, Settings,
     SettingsError, SettingsKey, Source, TriggerEntry, TriggerKind, Volume, parse_with, schema_with,
 };
 use wharf_workload::{Name, Problem, Workload, validate};
@@ -202,12 +202,12 @@ fn of_a_component() -> Vec<Violation> {
         ),
         (
             "source = 'a'\ninstances = { mode = 'fresh', calls = 1 }",
-            |w| web(w).instances.calls = Some(1),
+            |w| web(w).instances = Some(Instances { calls: Some(1), ..Instances::default() }),
             "`calls` in `components.web.instances` requires mode `reuse`",
         ),
         (
             "source = 'a'\ninstances = { mode = 'warm' }",
-            |w| web(w).instances.mode = InstancesMode::Warm,
+            |w| web(w).instances = Some(Instances { mode: InstancesMode::Warm, ..Instances::default() }),
             "missing required key `size` in `components.web.instances`",
         ),
         (

@@ -95,6 +95,8 @@ fn the_schema_knows_the_keys_that_the_parser_knows() {
     assert_eq!(keys(of("Component")), known(&inside(r#"{"qqqqqqqqqq":1}"#)));
     assert_eq!(keys(of("Limits")), known(&inside(r#"{"limits":{"qqqqqqqqqq":1}}"#)));
     assert_eq!(keys(of("Instances")), known(&inside(r#"{"instances":{"qqqqqqqqqq":1}}"#)));
+    let service = &of("Service")["anyOf"][1];
+    assert_eq!(keys(service), known(&inside(r#"{"service":{"qqqqqqqqqq":1}}"#)));
     assert_eq!(keys(of("Mount")), known(&inside(r#"{"volumes":[{"qqqqqqqqqq":1}]}"#)));
     assert_eq!(keys(of("Link")), known(r#"{"links":[{"qqqqqqqqqq":1}]}"#));
     assert_eq!(keys(of("HttpTrigger")), known(r#"{"triggers":{"http":[{"qqqqqqqqqq":1}]}}"#));

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 use wharf_workload::manifest::{
     Access, ByteSize, Component, Digest, Extensions, Format, HostRule, HttpPath, HttpTrigger, Instances, InstancesMode,
-    Limits, Link, Millis, Mount, Settings, Source, TimeZone, Volume, parse, parse_bytes,
+    Limits, Link, Millis, Mount, Restart, Service, Settings, Source, TimeZone, Volume, parse, parse_bytes,
 };
 use wharf_workload::problem::Problem;
 use wharf_workload::resolve::runs;
@@ -239,14 +239,20 @@ fn any_settings() -> impl Strategy<Value = BTreeMap<String, Settings>> {
 fn instances() -> impl Strategy<Value = Instances> {
     let mode = prop::sample::select(vec![InstancesMode::Fresh, InstancesMode::Warm, InstancesMode::Reuse]);
     let count = || prop::option::of(1_u32..9);
-    (mode, count(), count(), count(), prop::option::of((1..9_999_999_u64).prop_map(Millis))).prop_map(
-        |(mode, size, calls, concurrent, idle)| {
-            let mut instances = Instances::default();
-            (instances.mode, instances.size, instances.calls) = (mode, size, calls);
-            (instances.concurrent, instances.idle) = (concurrent, idle);
-            instances
-        },
-    )
+    let idle = prop::option::of((1..9_999_999_u64).prop_map(Millis));
+    (mode, count(), count(), count(), idle, count()).prop_map(|(mode, size, calls, concurrent, idle, most)| Instances {
+        mode,
+        size,
+        calls,
+        concurrent,
+        idle,
+        most,
+    })
+}
+
+fn services() -> impl Strategy<Value = Service> {
+    let restart = prop::sample::select(vec![Restart::Always, Restart::OnFailure, Restart::Never]);
+    (restart, prop::option::of(1_u32..9)).prop_map(|(restart, max_restarts)| Service { restart, max_restarts })
 }
 
 fn components() -> impl Strategy<Value = Component> {
@@ -264,7 +270,7 @@ fn components() -> impl Strategy<Value = Component> {
     let time = prop::option::of((1..9_999_999_u64).prop_map(Millis));
     let first = (source, strings(), prop::option::of(".{0,4}"), prop::collection::vec(".{0,4}", 0..3), strings());
     let second = (prop::collection::vec(mount, 0..3), prop::collection::vec(rule, 0..3), zone, memory, time);
-    (first, second, instances(), any::<bool>(), any_settings()).prop_map(
+    (first, second, prop::option::of(instances()), prop::option::of(services()), any_settings()).prop_map(
         |((source, env, program, args, config), (volumes, rules, zone, memory, time), instances, service, settings)| {
             let mut component = Component::new(source);
             (component.env, component.program, component.args, component.config) = (env, program, args, config);

@@ -28,6 +28,6 @@ pub(crate) async fn run(engine: &EngineArgs, args: &Run) -> Result<ExitCode, Cli
             let hint = "the component is not a command; if it handles HTTP requests, use `wharf serve`";
             Err(CliError::Workload(Report::with_hint(error, hint)))
         }
-        Err(error) => Err(CliError::Call(Report::error(error))),
+        Err(error) => Err(error::call(error)),
     }
 }

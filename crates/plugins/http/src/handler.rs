@@ -15,7 +15,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot::{self, error::TryRecvError};
-use wasmtime::component::{Accessor, Instance};
+use wasmtime::component::{Accessor, AccessorTask, Instance};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices, http::types::Scheme};
 use wasmtime_wasi_http::p3::bindings::{Service, ServiceIndices};
 use wasmtime_wasi_http::{WasiBody, WasiHttpCtxView, p3};
@@ -81,7 +81,7 @@ impl ProxyHandler {
         let request = request.map(|body| self.request_body(body, body_timeout));
         let (response_tx, response_rx) = oneshot::channel();
         match (&self.indices, self.entry.policy()) {
-            (Indices::P3(_), Policy::Reuse { .. }) => {
+            (Indices::P3(_), Policy::Reuse { .. } | Policy::Service) => {
                 self.handle_shared(with_authority(request, tls), response_tx, response_rx, method, call).await
             }
             (Indices::P3(_), _) => {
@@ -157,7 +157,10 @@ impl ProxyHandler {
                     accessor.with(|mut store| indices.load(&mut store, instance))
                 };
                 let service = bindings.get_or_load::<Service>(load)?;
-                handle_p3(accessor, &service, request, response_tx).await
+                if handler.entry.policy() == Policy::Service {
+                    return handle_in_service(accessor, service, request, response_tx).await;
+                }
+                handle_p3(accessor, &service, request, response_tx, Disconnect::Abandon).await
             })
         });
         let (mut execution, shared) = self.entry.submit(job, call);
@@ -375,12 +378,58 @@ impl Call for HandleP3 {
         let component = instance.component()?;
         let service = indices.load(&mut instance.store, &component)?;
         let run = instance.store.run_concurrent(async move |accessor| {
-            handle_p3(accessor, &service, request, response_tx).await?;
+            handle_p3(accessor, &service, request, response_tx, Disconnect::Abandon).await?;
             // The component may continue with work of its own after its response.
             poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
             Ok(())
         });
         run.await.flatten()
+    }
+}
+
+/// Handles one request in the instance of a service, until the last byte of its response has been read. When the caller is
+/// gone, or its time is over, the component goes on by itself: the engine ends an instance whose call is dropped before it
+/// starts, and with it the service.
+async fn handle_in_service(
+    accessor: &Accessor<StoreData>,
+    service: Arc<Service>,
+    request: Request<WasiBody>,
+    response_tx: oneshot::Sender<HandlerResult>,
+) -> wasmtime::Result<JobOutcome> {
+    let (result_tx, result_rx) = oneshot::channel();
+    let (done_tx, done_rx) = oneshot::channel();
+    accessor.spawn(Handling { service, request, result_tx, _done_tx: done_tx })?;
+    // Dropped with this job, the sender says that the call has ended.
+    if let Ok(result) = result_rx.await {
+        response_tx.send(result).ok();
+    }
+    // The sender is dropped at the end of the task.
+    done_rx.await.ok();
+    Ok(JobOutcome::Completed)
+}
+
+/// What becomes of a call whose client disconnects before the response.
+#[derive(Clone, Copy)]
+enum Disconnect {
+    /// The call ends.
+    Abandon,
+    /// The call goes on, and its response is dropped.
+    Continue,
+}
+
+/// A request that a service handles.
+struct Handling {
+    service: Arc<Service>,
+    request: Request<WasiBody>,
+    result_tx: oneshot::Sender<HandlerResult>,
+    _done_tx: oneshot::Sender<()>,
+}
+
+impl AccessorTask<StoreData> for Handling {
+    async fn run(self, accessor: &Accessor<StoreData>) -> wasmtime::Result<()> {
+        let Self { service, request, result_tx, _done_tx } = self;
+        handle_p3(accessor, &service, request, result_tx, Disconnect::Continue).await?;
+        Ok(())
     }
 }
 
@@ -390,13 +439,20 @@ async fn handle_p3(
     service: &Service,
     request: Request<WasiBody>,
     mut response_tx: oneshot::Sender<HandlerResult>,
+    on_disconnect: Disconnect,
 ) -> wasmtime::Result<JobOutcome> {
     // These hooks only decide which headers are forbidden; they grant nothing to the component.
     let hooks = wasmtime_wasi_http::default_hooks();
     let (request, received) = p3::Request::from_http(hooks, request);
     let request = accessor.with(|mut store| view(store.get()).table.push(request))?;
     let call = pin!(service.wasi_http_handler().call_handle(accessor, request));
-    let response = match futures_util::future::select(call, pin!(response_tx.closed())).await {
+    let disconnected = async {
+        match on_disconnect {
+            Disconnect::Abandon => response_tx.closed().await,
+            Disconnect::Continue => std::future::pending().await,
+        }
+    };
+    let response = match futures_util::future::select(call, pin!(disconnected)).await {
         Either::Left((response, _)) => response?,
         Either::Right(_) => return Ok(JobOutcome::Abandoned),
     };

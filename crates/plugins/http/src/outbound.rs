@@ -137,7 +137,9 @@ impl Hooks {
         if self.resolver.hosts().iter().any(|rule| rule.allows_name(protocol, host, port)) {
             return Ok(());
         }
-        tracing::debug!(host, port, "outgoing request denied: no entry of `hosts` allows it");
+        let scheme = if protocol == Protocol::Https { "https" } else { "http" };
+        let port = uri.port_u16().map_or_else(String::new, |port| format!(":{port}"));
+        self.resolver.log_denied(&format!("{scheme}://{host}{port}"));
         Err(Error::HttpRequestDenied)
     }
 

@@ -341,6 +341,8 @@ async fn route(server: &Inner, mut request: Request<Incoming>, tls: bool) -> Res
                     return unavailable("the workload has stopped\n");
                 }
             }
+            Err(AdmissionError::ServiceStarting) => return unavailable("the service has not started yet\n"),
+            Err(AdmissionError::ServiceEnded) => return unavailable("the service has ended\n"),
             Err(_) => return unavailable("too many concurrent requests\n"),
         }
     }

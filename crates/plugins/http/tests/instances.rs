@@ -257,3 +257,32 @@ async fn work_after_a_response_counts_as_a_call() {
         }
     }
 }
+
+/// `most` instances serve all calls, however many there are, and are kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_of_instances_serves_all_calls() {
+    for guest in ["abuse-p2", "abuse-p3"] {
+        let server = TestServer::with_guest(guest, "instances = { mode = 'reuse', most = 1 }").await;
+        let many = (0..40).map(|_| server.get("/sleep?ms=5"));
+        for (status, text) in futures_util::future::join_all(many).await {
+            assert_eq!(status, 200, "{guest}: {text}");
+        }
+        for count in 1..4 {
+            assert_eq!(server.get("/count").await, (200, count.to_string()), "{guest}");
+        }
+        // Calls that compute wait for the instance, too.
+        let many = (0..8).map(|_| server.get("/count"));
+        let counts: BTreeSet<u32> =
+            futures_util::future::join_all(many).await.into_iter().map(|(_, text)| text.parse().unwrap()).collect();
+        assert_eq!(counts, (4..12).collect(), "{guest}");
+        // A trap ends the instance, and the next call gets a new one.
+        assert_eq!(server.get("/unreachable").await.0, 502);
+        assert_eq!(server.get("/count").await, (200, "1".into()), "{guest}");
+        server.wait_until("no call is left", |status| status.calls == 0).await;
+    }
+    let server = TestServer::with_guest("abuse-p2", "instances = { mode = 'reuse', most = 2 }").await;
+    let many = (0..20).map(|_| server.get("/count"));
+    let highest = futures_util::future::join_all(many).await.into_iter().map(|(_, text)| text.parse::<u32>().unwrap());
+    assert!(highest.max().unwrap() >= 10, "two instances share twenty calls");
+    server.wait_until("both are ready", |status| status.ready <= 2 && status.calls == 0).await;
+}

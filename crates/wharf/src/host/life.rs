@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use wharf_api::{State, WorkloadStatus};
-use workload::Workload;
+use workload::{Name, Workload};
 
 use super::running::Running;
 use super::start::{self, StartError};
-use super::trigger::Trigger;
+use super::trigger::{Trigger, TriggerError};
 use super::workloads::Slot;
 use super::{Host, NoWorkload, deadline, without_instances};
+use crate::run::policy::Policy;
 
-/// How long a trigger may take to detach, and a plugin to shut down.
+/// How long a trigger may take to detach, a plugin to shut down, and the calls of a service to end that is replaced.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Host {
@@ -23,16 +24,16 @@ impl Host {
         let id = workload.id();
         let taken = self.0.workloads.reserve(&id)?;
         let started = tokio::select! {
-            started = start::start(&self.0, workload) => started?,
+            started = self.prepare(workload) => started?,
             () = taken.cancelled() => return Err(StartError::Stopped { id }),
         };
         let running = Arc::new(started);
         let mut attaching = Attaching { triggers: &self.0.triggers, running: &running, attached: 0 };
-        running.start_services().await;
+        running.start_services(&running.declared_services()).await;
         for trigger in &self.0.triggers {
-            if let Err(error) = trigger.attach(&running).await {
+            if let Err(refusal) = trigger.attach(&running).await {
                 attaching.undo().await;
-                return Err(StartError::Trigger { trigger: trigger.name().to_owned(), error });
+                return Err(refused(trigger, refusal));
             }
             attaching.attached += 1;
         }
@@ -42,11 +43,21 @@ impl Host {
         Ok(running.status(State::Running).await)
     }
 
+    async fn prepare(&self, workload: Workload) -> Result<Running, StartError> {
+        start::open(&self.0, start::compile(&self.0, workload).await?).await
+    }
+
     pub(super) async fn update(&self, workload: Workload) -> Result<WorkloadStatus, StartError> {
         let id = workload.id();
         let not_running = |_| StartError::NotRunning { id: id.clone() };
         self.running(&id).map_err(not_running)?;
-        let new = Arc::new(start::start(&self.0, workload).await?);
+        let compiled = start::compile(&self.0, workload).await?;
+        let current = self.running(&id).map_err(not_running)?;
+        if compiled.is_version(&current) && current.is_intact().await {
+            return Ok(current.status(State::Running).await);
+        }
+        drop(current);
+        let new = Arc::new(start::open(&self.0, compiled).await?);
         let replaced = self.replace(&id, &new).await;
         let old = match replaced {
             Ok(old) => old,
@@ -60,7 +71,9 @@ impl Host {
         Ok(new.status(State::Running).await)
     }
 
-    /// Replaces the version that runs by a new one. Returns the old one.
+    /// Replaces the version that runs by a new one. Returns the old one, whose services run until it is stopped. A service that
+    /// may listen on a port of the machine is stopped before that of the new version starts; one that takes calls, when those
+    /// in progress have ended.
     async fn replace(&self, id: &str, new: &Arc<Running>) -> Result<Arc<Running>, StartError> {
         loop {
             let old = self.running(id).map_err(|_| StartError::NotRunning { id: id.to_owned() })?;
@@ -69,12 +82,27 @@ impl Host {
             if !self.running(id).is_ok_and(|current| Arc::ptr_eq(&current, &old)) {
                 continue;
             }
-            new.start_services().await;
-            self.replace_triggers(id, &old, new).await?;
-            if self.0.workloads.replace(id, &old, new) {
+            let takes_calls = |name: &&Name| old.entry(name.as_str()).is_some_and(|e| e.policy() == Policy::Service);
+            let exclusive = old.services_on_real_ports().into_iter();
+            let (last, first): (Vec<&Name>, Vec<&Name>) = exclusive.partition(takes_calls);
+            old.stop_services(&first).await;
+            let (later, now): (Vec<&Name>, Vec<&Name>) =
+                new.declared_services().into_iter().partition(|name| last.contains(name));
+            new.start_services(&now).await;
+            let moved = self.replace_triggers(id, &old, new).await;
+            if moved.is_ok() && self.0.workloads.replace(id, &old, new) {
+                if !last.is_empty() {
+                    old.wait_for_calls(HOOK_TIMEOUT).await;
+                    old.stop_services(&last).await;
+                    new.start_services(&later).await;
+                }
                 drop(changing);
                 return Ok(old);
             }
+            // The new version releases the ports.
+            new.stop_services(&new.services_on_real_ports()).await;
+            old.start_services(&first).await;
+            moved?;
             // The host is shutting down.
             self.detach(new).await;
             return Err(StartError::ShuttingDown);
@@ -84,13 +112,13 @@ impl Host {
     /// Moves all triggers to a new version; if one refuses it, all of them return to the old one.
     async fn replace_triggers(&self, id: &str, old: &Arc<Running>, new: &Arc<Running>) -> Result<(), StartError> {
         for (i, trigger) in self.0.triggers.iter().enumerate() {
-            let Err(error) = trigger.replace(old, new).await else { continue };
+            let Err(refusal) = trigger.replace(old, new).await else { continue };
             for moved in &self.0.triggers[..i] {
                 if let Err(error) = moved.replace(new, old).await {
                     tracing::error!(workload = id, trigger = moved.name(), %error, "the old version is no longer served");
                 }
             }
-            return Err(StartError::Trigger { trigger: trigger.name().to_owned(), error });
+            return Err(refused(trigger, refusal));
         }
         Ok(())
     }
@@ -144,6 +172,12 @@ impl Host {
         });
         join_all(plugins).await;
     }
+}
+
+/// The refusal of a trigger, each of its errors on its own.
+fn refused(trigger: &Arc<dyn Trigger>, refusal: TriggerError) -> StartError {
+    let error = |error| StartError::Trigger { trigger: trigger.name().to_owned(), error };
+    StartError::several(refusal.into_each().into_iter().map(error)).unwrap_or(StartError::Interrupted)
 }
 
 async fn detach(trigger: &Arc<dyn Trigger>, running: &Arc<Running>) {

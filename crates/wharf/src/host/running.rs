@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wharf_api::{PluginHealth, ServiceStatus, State, WorkloadStatus};
+use wharf_api::{PluginHealth, ServiceState, ServiceStatus, State, WorkloadStatus};
+use workload::manifest::HostRule;
 use workload::{Name, Problem, Workload};
 
 use super::millis;
@@ -64,10 +65,41 @@ impl Running {
         self.entries.values()
     }
 
-    pub(super) async fn start_services(&self) {
-        let declared = &self.workload.components;
-        let entries = self.entries.iter().filter(|(name, _)| declared[*name].service);
-        self.services.lock().await.extend(entries.map(|(_, entry)| Service::start(&self.workload, entry.clone())));
+    /// Starts the services of these names.
+    pub(super) async fn start_services(&self, names: &[&Name]) {
+        let entries = names.iter().filter_map(|name| self.entries.get(*name));
+        self.services.lock().await.extend(entries.map(|entry| Service::start(&self.workload, entry.clone())));
+    }
+
+    /// Stops the services of these names, and waits until they have ended.
+    pub(super) async fn stop_services(&self, names: &[&Name]) {
+        let mut services = self.services.lock().await;
+        for service in services.iter_mut().filter(|service| names.contains(&service.component())) {
+            service.stop().await;
+        }
+        services.retain(|service| !names.contains(&service.component()));
+    }
+
+    /// Waits until no call is in progress, at most for `longest`.
+    pub(super) async fn wait_for_calls(&self, longest: Duration) {
+        tokio::time::timeout(longest, self.calls.drained()).await.ok();
+    }
+
+    /// The components that are services.
+    pub(super) fn declared_services(&self) -> Vec<&Name> {
+        let services = self.workload.components.iter().filter(|(_, component)| component.service.is_some());
+        services.map(|(name, _)| name).collect()
+    }
+
+    /// The services that may listen on ports of the machine, which another version cannot take at the same time.
+    pub(super) fn services_on_real_ports(&self) -> Vec<&Name> {
+        let is_open = |name: &&Name| self.workload.components[*name].hosts.contains(&HostRule::ANY);
+        self.declared_services().into_iter().filter(is_open).collect()
+    }
+
+    /// Whether all services run, or ended as they should.
+    pub(super) async fn is_intact(&self) -> bool {
+        self.services.lock().await.iter().all(|service| service.state() != ServiceState::Failed)
     }
 
     /// Waits for the calls in progress until the deadline and terminates the rest, then stops the services and releases the

@@ -1,10 +1,13 @@
-//! `Workload` → [`Running`], along the whole line: load, resolve, fuse, compile, link, grant.
+//! `Workload` → [`Compiled`] → [`Running`], along the whole line: load, resolve, fuse, compile, link, grant.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tracing::Instrument as _;
+use wasmtime_wasi::p3::bindings::CommandIndices;
 use wharf_api::{ApiError, Diagnostic, ErrorCode};
+use workload::manifest::Component;
 use workload::{Name, Problem, Severity, Workload};
 
 use super::Inner;
@@ -18,7 +21,7 @@ use crate::prepare::grant::{GrantError, Grants, grant};
 use crate::prepare::link::{LinkError, link};
 use crate::prepare::load::{LoadError, LoadedCode};
 use crate::prepare::slots::UnitSlots;
-use crate::run::entry::{Code, Entry};
+use crate::run::entry::{Code, CompiledCode, Entry};
 use crate::run::policy::Policy;
 use crate::run::tracker::CallTracker;
 use crate::store::{ResourceSize, Unit};
@@ -50,13 +53,19 @@ pub enum StartError {
     },
     /// A plugin refuses the workload or a component.
     #[error(transparent)]
-    Plugin(#[from] GrantError),
+    Plugin(GrantError),
     /// The components cannot be fused.
     #[error(transparent)]
     Fuse(#[from] FuseError),
-    /// The engine cannot compile a component.
-    #[error(transparent)]
-    Compile(#[from] CompileError),
+    /// The engine cannot compile a unit.
+    #[error("`{entry}`: {error}")]
+    Compile {
+        /// The unit's entry.
+        entry: Name,
+        /// Why.
+        #[source]
+        error: CompileError,
+    },
     /// An import does not match what the host provides.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -69,6 +78,9 @@ pub enum StartError {
         #[source]
         error: TriggerError,
     },
+    /// Several of these errors.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<StartError>),
     /// The workload was stopped before it had started.
     #[error("workload `{id}` was stopped before it started")]
     Stopped {
@@ -90,11 +102,32 @@ fn summary(unloaded: &[LoadError], problems: &[Problem]) -> String {
 }
 
 impl StartError {
+    /// Combines errors into one. `None` if there are none.
+    pub(super) fn several(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut all = Vec::new();
+        for error in errors {
+            match error {
+                Self::Several(errors) => all.extend(errors),
+                error => all.push(error),
+            }
+        }
+        if all.len() > 1 { Some(Self::Several(all)) } else { all.pop() }
+    }
+
+    /// The errors of [`Several`](Self::Several), or this one alone.
+    pub fn each(&self) -> &[Self] {
+        match self {
+            Self::Several(errors) => errors,
+            one => std::slice::from_ref(one),
+        }
+    }
+
     /// Its place in the manifest, as a dotted path; `None` when it concerns no single part, or several.
     pub fn place(&self) -> Option<String> {
         match self {
             Self::Plugin(error) => error.place(),
             Self::Fuse(error) => Some(format!("components.{}", error.entry)),
+            Self::Compile { entry, .. } => Some(format!("components.{entry}")),
             Self::Link(LinkError::Import { component, .. }) => Some(format!("components.{component}")),
             Self::Trigger { error, .. } => error.place().map(str::to_owned),
             _ => None,
@@ -115,7 +148,7 @@ impl StartError {
 
 impl From<StartError> for ApiError {
     fn from(error: StartError) -> Self {
-        let code = match &error {
+        let code = match &error.each()[0] {
             StartError::AlreadyRunning { .. } => ErrorCode::AlreadyRunning,
             StartError::NotRunning { .. } => ErrorCode::NotRunning,
             StartError::Invalid { unloaded, problems } => {
@@ -131,42 +164,24 @@ impl From<StartError> for ApiError {
         };
         // The messages of this crate include those of their sources.
         let api = Self::new(code, error.to_string());
-        if error.place().is_none() && error.hint().is_none() {
-            return api;
-        }
-        let mut diagnostic = Diagnostic::error(error.to_string());
-        diagnostic.place = error.place();
-        diagnostic.hint = error.hint();
-        api.with_diagnostic(diagnostic)
+        let located: Vec<_> = error.each().iter().filter(|e| e.place().is_some() || e.hint().is_some()).collect();
+        let diagnostics = located.into_iter().map(|error| {
+            let mut diagnostic = Diagnostic::error(error.to_string());
+            diagnostic.place = error.place();
+            diagnostic.hint = error.hint();
+            diagnostic
+        });
+        api.with_diagnostics(diagnostics)
     }
 }
 
-/// Starts a workload up to its services and triggers.
-pub(super) async fn start(host: &Arc<Inner>, workload: Workload) -> Result<Running, StartError> {
-    let prepared = prepare(host, workload).await?;
-    let id = prepared.workload.id();
-    let linking = prepared.units.iter().map(|unit| compile_and_link(host, &prepared, unit));
-    let linked = futures_util::future::try_join_all(linking).await?;
-    let Prepared { workload, plan, units } = prepared;
-    let slots: Vec<&UnitSlots> = units.iter().map(|unit| &unit.slots).collect();
-    let (resolution, types) = (&plan.resolution, &plan.loaded.types);
-    let span = tracing::debug_span!("grant", workload = id);
-    let grants = grant(&workload, resolution, types, &host.plugins, &slots).instrument(span).await?;
-    let calls = Arc::new(CallTracker::new(host.ceilings.instances));
-    let mut entries = BTreeMap::new();
-    for (unit, code) in units.into_iter().zip(linked) {
-        let entry = entry(host, &workload, &unit, code, &grants, &calls);
-        entry.refill();
-        entries.insert(unit.entry, entry);
-    }
-    Ok(Running::new(workload, entries, calls, plan.problems, grants))
-}
-
-/// A workload that is resolved and fused.
-struct Prepared {
+/// A workload that is compiled.
+pub(super) struct Compiled {
     workload: Workload,
     plan: Plan,
     units: Vec<PreparedUnit>,
+    /// The code of each unit.
+    code: Vec<CompiledCode>,
 }
 
 struct PreparedUnit {
@@ -182,7 +197,63 @@ enum UnitCode {
     Program(Arc<[u8]>),
 }
 
-async fn prepare(host: &Arc<Inner>, workload: Workload) -> Result<Prepared, StartError> {
+/// Takes a workload along the line until it is compiled.
+pub(super) async fn compile(host: &Arc<Inner>, workload: Workload) -> Result<Compiled, StartError> {
+    let (workload, plan, units) = prepare(host, workload).await?;
+    let compiling = units.iter().map(|unit| compile_unit(host, &workload, unit));
+    let code = all(join_all(compiling).await)?;
+    Ok(Compiled { workload, plan, units, code })
+}
+
+impl Compiled {
+    /// Whether a running version is declared in the same words and has the same code.
+    pub(super) fn is_version(&self, running: &Running) -> bool {
+        let same = |(unit, code): (&PreparedUnit, &CompiledCode)| {
+            running.entry(unit.entry.as_str()).is_some_and(|entry| entry.runs(code))
+        };
+        self.workload == *running.workload()
+            && self.units.len() == running.entries().count()
+            && self.units.iter().zip(&self.code).all(same)
+    }
+}
+
+/// Takes a compiled workload to the end of the line, up to its services and triggers.
+pub(super) async fn open(host: &Arc<Inner>, compiled: Compiled) -> Result<Running, StartError> {
+    let Compiled { workload, plan, units, code } = compiled;
+    let id = workload.id();
+    let link = |(unit, code)| link_unit(host, &id, &plan, unit, code);
+    let linked = all(units.iter().zip(code).map(link))?;
+    let slots: Vec<&UnitSlots> = units.iter().map(|unit| &unit.slots).collect();
+    let (resolution, types) = (&plan.resolution, &plan.loaded.types);
+    let span = tracing::debug_span!("grant", workload = id);
+    let granted = grant(&workload, resolution, types, &host.plugins, &slots).instrument(span).await;
+    let refused = |errors: Vec<GrantError>| {
+        StartError::several(errors.into_iter().map(StartError::Plugin)).unwrap_or(StartError::Interrupted)
+    };
+    let grants = granted.map_err(refused)?;
+    let calls = Arc::new(CallTracker::new(host.ceilings.instances));
+    let mut entries = BTreeMap::new();
+    for (unit, code) in units.into_iter().zip(linked) {
+        let entry = entry(host, &workload, &unit, code, &grants, &calls);
+        entry.refill();
+        entries.insert(unit.entry, entry);
+    }
+    Ok(Running::new(workload, entries, calls, plan.problems, grants))
+}
+
+/// All results, or all errors.
+fn all<T>(results: impl IntoIterator<Item = Result<T, StartError>>) -> Result<Vec<T>, StartError> {
+    let (mut done, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => done.push(value),
+            Err(error) => errors.push(error),
+        }
+    }
+    StartError::several(errors).map_or(Ok(done), Err)
+}
+
+async fn prepare(host: &Arc<Inner>, workload: Workload) -> Result<(Workload, Plan, Vec<PreparedUnit>), StartError> {
     let inner = host.clone();
     plan(host, workload, move |workload, plan| {
         if !plan.is_runnable() {
@@ -197,30 +268,44 @@ async fn prepare(host: &Arc<Inner>, workload: Workload) -> Result<Prepared, Star
             };
             Ok(PreparedUnit { entry: unit.entry.clone(), slots, code })
         });
-        let units = units.collect::<Result<Vec<_>, FuseError>>()?;
-        Ok(Prepared { workload, plan, units })
+        let units = all(units)?;
+        Ok((workload, plan, units))
     })
     .await
 }
 
-async fn compile_and_link(host: &Inner, prepared: &Prepared, unit: &PreparedUnit) -> Result<Code, StartError> {
-    let (compiler, id) = (host.engine.compiler(), prepared.workload.id());
-    let compiling = tracing::debug_span!("compile", workload = id, component = %unit.entry);
-    match &unit.code {
-        UnitCode::Component(fused) => {
-            let compiled = compiler.compile(fused.bytes.clone()).instrument(compiling).await?;
+async fn compile_unit(host: &Inner, workload: &Workload, unit: &PreparedUnit) -> Result<CompiledCode, StartError> {
+    let compiler = host.engine.compiler();
+    let span = tracing::debug_span!("compile", workload = workload.id(), component = %unit.entry);
+    let compiled = async {
+        match &unit.code {
+            UnitCode::Component(fused) => Ok(CompiledCode::Component(compiler.compile(fused.bytes.clone()).await?)),
+            UnitCode::Program(module) => Ok(CompiledCode::Program(compiler.compile_module(module.clone()).await?)),
+        }
+    };
+    compiled.instrument(span).await.map_err(|error| StartError::Compile { entry: unit.entry.clone(), error })
+}
+
+fn link_unit(host: &Inner, id: &str, plan: &Plan, unit: &PreparedUnit, code: CompiledCode) -> Result<Code, StartError> {
+    let _span = tracing::debug_span!("link", workload = id, component = %unit.entry).entered();
+    match (&unit.code, code) {
+        (UnitCode::Component(fused), CompiledCode::Component(compiled)) => {
             let component = compiled.get().ok_or(StartError::Interrupted)?;
-            let _span = tracing::debug_span!("link", workload = id, component = %unit.entry).entered();
-            let pre = link(fused, &unit.slots, &prepared.plan.resolution, component, &host.plugins)?;
+            let linked = link(fused, &unit.slots, &plan.resolution, component, &host.plugins);
+            let pre = linked.map_err(|errors| {
+                let errors = errors.into_iter().map(StartError::Link);
+                StartError::several(errors).unwrap_or(StartError::Interrupted)
+            })?;
             Ok(Code::Component { pre, compiled })
         }
-        UnitCode::Program(module) => {
-            let compiled = compiler.compile_module(module.clone()).instrument(compiling).await?;
+        (UnitCode::Program(_), CompiledCode::Program(compiled)) => {
             let module = compiled.get().ok_or(StartError::Interrupted)?;
             let rejected = |error| LinkError::Rejected(format!("{error:#}"));
             let pre = p1::link(host.engine.wasmtime(), module).map_err(rejected)?;
-            Ok(Code::Program { pre, _compiled: compiled })
+            Ok(Code::Program { pre, compiled })
         }
+        // A unit's code is compiled as what it is.
+        _ => Err(StartError::Interrupted),
     }
 }
 
@@ -238,6 +323,15 @@ fn entry(
     let sizes: Arc<dyn ResourceSize> = host.plugins.clone();
     let slots = grants.contexts(&unit.slots, &host.plugins);
     let unit_data = Unit { slots, components: unit.slots.components(), sizes, tracker };
-    let policy = Policy::from_manifest(&declared.instances);
+    let policy = policy(declared, &code);
     Entry::new(&host.engine, unit.entry.clone(), code, Arc::new(unit_data), policy, calls.clone())
+}
+
+/// The instance policy of a unit. A service whose instance can serve calls while it runs serves them all.
+fn policy(declared: &Component, code: &Code) -> Policy {
+    let serves_calls = |pre| CommandIndices::new(pre).is_ok();
+    match code {
+        Code::Component { pre, .. } if declared.service.is_some() && serves_calls(pre) => Policy::Service,
+        _ => declared.instances.as_ref().map_or(Policy::Fresh, Policy::from_manifest),
+    }
 }

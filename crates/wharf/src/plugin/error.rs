@@ -22,12 +22,13 @@ struct Parts {
     place: Option<String>,
     hint: Option<String>,
     source: Option<Box<dyn Error + Send + Sync>>,
+    others: Vec<PluginError>,
 }
 
 impl PluginError {
     /// An error with a message.
     pub fn new(message: impl Into<String>) -> Self {
-        Self(Box::new(Parts { message: message.into(), place: None, hint: None, source: None }))
+        Self(Box::new(Parts { message: message.into(), place: None, hint: None, source: None, others: Vec::new() }))
     }
 
     /// Adds the place in the manifest, as a dotted path: below the component in [`Plugin::bind`](crate::Plugin::bind), below the
@@ -62,6 +63,31 @@ impl PluginError {
         self
     }
 
+    /// Adds another error, so that an author sees all of them at once.
+    ///
+    /// ```
+    /// use wharf::PluginError;
+    ///
+    /// let both = PluginError::new("no folder `a`").and(PluginError::new("no folder `b`"));
+    /// assert_eq!(both.to_string(), "no folder `a`; no folder `b`");
+    /// ```
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.others.push(other);
+        self
+    }
+
+    /// Combines errors into one. `None` if there are none.
+    pub fn all(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+        errors.into_iter().reduce(Self::and)
+    }
+
+    /// The errors that were combined into this one, this one first.
+    pub(crate) fn into_each(mut self) -> Vec<Self> {
+        let others = std::mem::take(&mut self.0.others);
+        std::iter::once(self).chain(others.into_iter().flat_map(Self::into_each)).collect()
+    }
+
     /// The place in the manifest, relative to the component or the workload.
     pub fn place(&self) -> Option<&str> {
         self.0.place.as_deref()
@@ -77,13 +103,14 @@ impl PluginError {
 impl From<SettingsError> for PluginError {
     fn from(error: SettingsError) -> Self {
         let (place, hint) = (Some(error.path), error.hint);
-        Self(Box::new(Parts { message: error.message, place, hint, source: None }))
+        Self(Box::new(Parts { message: error.message, place, hint, source: None, others: Vec::new() }))
     }
 }
 
 impl fmt::Display for PluginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        f.write_str(&self.0.message)?;
+        self.0.others.iter().try_for_each(|other| write!(f, "; {other}"))
     }
 }
 

@@ -80,50 +80,60 @@ impl GrantError {
     }
 }
 
+/// The refusals of a plugin, each as an error of its own.
+fn refusals(plugin: &str, component: Option<&Name>, refusal: PluginError) -> Vec<GrantError> {
+    let error = |error| GrantError { plugin: plugin.to_owned(), component: component.cloned(), error };
+    refusal.into_each().into_iter().map(error).collect()
+}
+
 /// Opens and binds the plugins of a workload.
+///
+/// # Errors
+/// Every [`GrantError`], after what was opened is closed again.
 pub(crate) async fn grant(
     workload: &Workload,
     resolution: &Resolution,
     types: &BTreeMap<Name, ComponentType>,
     plugins: &Plugins,
     units: &[&UnitSlots],
-) -> Result<Grants, GrantError> {
-    check_targets(resolution, plugins)?;
+) -> Result<Grants, Vec<GrantError>> {
+    let mut errors = wrong_targets(resolution, plugins);
     let mut grants = Grants { workload: workload.id().into(), opened: Vec::new(), bound: Vec::new() };
-    let granted = match grants.open_and_bind(workload, resolution, types, plugins).await {
-        Ok(()) => grants.conflict(units).map_or(Ok(()), Err),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = granted {
+    grants.open_and_bind(workload, resolution, types, plugins, &mut errors).await;
+    errors.extend(grants.conflict(units));
+    if !errors.is_empty() {
         grants.release().await;
-        return Err(error);
+        return Err(errors);
     }
     Ok(grants)
 }
 
-/// Rejects a link that names a part of a plugin without parts.
-fn check_targets(resolution: &Resolution, plugins: &Plugins) -> Result<(), GrantError> {
+/// The links that name a part of a plugin without parts.
+fn wrong_targets(resolution: &Resolution, plugins: &Plugins) -> Vec<GrantError> {
+    let mut errors = Vec::new();
     for (name, imports) in &resolution.components {
         for key in imports.iter().filter_map(|import| plugins.binding(import)) {
             let (plugin, Some(target)) = (&plugins.0[key.plugin], key.target) else { continue };
             if !plugin.has_targets() {
                 let (plugin, message) = (plugin.name().to_owned(), format!("it has no part `{target}` to link to"));
                 let error = PluginError::new(message).hint(format!("link to `{plugin}` alone"));
-                return Err(GrantError { plugin, component: Some(name.clone()), error });
+                errors.push(GrantError { plugin, component: Some(name.clone()), error });
             }
         }
     }
-    Ok(())
+    errors
 }
 
 impl Grants {
+    /// Opens and binds every plugin that does not refuse, so that all refusals come at once.
     async fn open_and_bind(
         &mut self,
         workload: &Workload,
         resolution: &Resolution,
         types: &BTreeMap<Name, ComponentType>,
         plugins: &Plugins,
-    ) -> Result<(), GrantError> {
+        errors: &mut Vec<GrantError>,
+    ) {
         let used = |index: usize| -> Vec<Name> {
             let uses = |name: &&Name| {
                 let imports = &resolution.components[*name];
@@ -134,7 +144,7 @@ impl Grants {
         for (index, plugin) in plugins.0.iter().enumerate() {
             let components = used(index);
             if !components.is_empty() || plugin.binds_every_component() {
-                self.open(workload, plugin, index, &components).await?;
+                errors.extend(self.open(workload, plugin, index, &components).await);
             }
         }
         for (name, imports) in &resolution.components {
@@ -144,11 +154,12 @@ impl Grants {
                 keys.retain(|key| key.plugin != plugin);
                 keys.insert(0, BindingKey { plugin, target: None });
             }
+            keys.retain(|key| self.opened.iter().any(|opened| opened.index == key.plugin));
             for key in keys {
-                self.bind(workload, name, bound_imports(imports, &types[name], &key, plugins), key, plugins).await?;
+                let bound = bound_imports(imports, &types[name], &key, plugins);
+                errors.extend(self.bind(workload, name, bound, key, plugins).await);
             }
         }
-        Ok(())
     }
 
     async fn open(
@@ -157,16 +168,17 @@ impl Grants {
         plugin: &Arc<dyn Plugin>,
         index: usize,
         components: &[Name],
-    ) -> Result<(), GrantError> {
+    ) -> Vec<GrantError> {
         let mut opening = Opening { workload, components, value: None };
         let span = tracing::debug_span!("open", workload = &*self.workload, plugin = plugin.name());
         let opened = plugin.open(&mut opening).instrument(span).await;
         let value = opening.value;
-        let refused = |error| GrantError { plugin: plugin.name().to_owned(), component: None, error };
-        opened.map_err(refused)?;
+        if let Err(refusal) = opened {
+            return refusals(plugin.name(), None, refusal);
+        }
         let workload = self.workload.clone();
         self.opened.push(Arc::new(Opened { workload, plugin: plugin.clone(), index, value }));
-        Ok(())
+        Vec::new()
     }
 
     async fn bind(
@@ -176,7 +188,7 @@ impl Grants {
         imports: Vec<BoundImport>,
         key: BindingKey,
         plugins: &Plugins,
-    ) -> Result<(), GrantError> {
+    ) -> Vec<GrantError> {
         let plugin = &plugins.0[key.plugin];
         let opened = self.opened.iter().find(|opened| opened.index == key.plugin).map_or(&None, |opened| &opened.value);
         let mut binding = Binding {
@@ -191,10 +203,11 @@ impl Grants {
         let span = tracing::debug_span!("bind", workload = &*self.workload, component = %name, plugin = plugin.name());
         let bound = plugin.bind(&mut binding).instrument(span).await;
         let value = binding.value;
-        let refused = |error| GrantError { plugin: plugin.name().to_owned(), component: Some(name.clone()), error };
-        bound.map_err(refused)?;
+        if let Err(refusal) = bound {
+            return refusals(plugin.name(), Some(name), refusal);
+        }
         self.bound.push(Bound { plugin: plugin.clone(), component: name.clone(), key, value });
-        Ok(())
+        Vec::new()
     }
 
     /// Two plugins that bound values of one Rust type to a component, under which a view would find the wrong one.

@@ -37,17 +37,18 @@ pub enum LinkError {
 /// Links a unit.
 ///
 /// # Errors
-/// [`LinkError`] when an import does not match.
+/// Every [`LinkError`], one for each import that does not match.
 pub(crate) fn link(
     fused: &Fused,
     slots: &UnitSlots,
     resolution: &Resolution,
     component: &Component,
     plugins: &Plugins,
-) -> Result<InstancePre<StoreData>, LinkError> {
+) -> Result<InstancePre<StoreData>, Vec<LinkError>> {
     if slots.slots.len() > MAX_SLOTS {
-        return Err(LinkError::TooManyComponents(slots.slots.len()));
+        return Err(vec![LinkError::TooManyComponents(slots.slots.len())]);
     }
+    let mut errors = Vec::new();
     let engine = component.engine();
     let mut linker = Linker::<StoreData>::new(engine);
     let ty = component.component_type();
@@ -65,13 +66,15 @@ pub(crate) fn link(
             label: import.label.as_deref(),
             slot: slots.of(index, &key),
         };
-        plugins.0[key.plugin].link(&mut link).map_err(|error| LinkError::Import {
-            component: fused.components[index].to_string(),
-            import: import.import.clone(),
-            detail: format!("{error:#}"),
-        })?;
+        if let Err(error) = plugins.0[key.plugin].link(&mut link) {
+            let (component, import) = (fused.components[index].to_string(), import.import.clone());
+            errors.push(LinkError::Import { component, import, detail: format!("{error:#}") });
+        }
     }
-    linker.instantiate_pre(component).map_err(|error| rejected(fused, &error))
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    linker.instantiate_pre(component).map_err(|error| vec![rejected(fused, &error)])
 }
 
 /// The component whose import this is, by its index, and the import. The components of a unit share an import that grants

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::entry::Entry;
+use super::service::ServiceInstance;
 use crate::limits::Limit;
 
 /// The longest wait of a call whose unit has no limit `time`.
@@ -32,6 +33,12 @@ pub enum AdmissionError {
     /// The limit `concurrency` was reached, and its queue is full or the call waited too long.
     #[error("too many concurrent calls; the limit is `concurrency`")]
     TooMany,
+    /// The component is a service, which did not start in time.
+    #[error("the service has not started yet")]
+    ServiceStarting,
+    /// The component is a service that has ended, and its restart policy does not start it again.
+    #[error("the service has ended, and its restart policy does not start it again")]
+    ServiceEnded,
     /// The workload has stopped. Another version may have replaced it.
     #[error("the workload has stopped")]
     Stopped,
@@ -59,10 +66,26 @@ pub(super) async fn admit(entry: &Arc<Entry>) -> Result<CallPermit, AdmissionErr
         Ok(permit) => permit,
         Err(_) => wait(entry).await?,
     };
+    if let Some(service) = &entry.service
+        && !service.is_up()
+    {
+        wait_for_service(entry, service).await?;
+    }
     // Both borrow the entry; `CallPermit` returns them.
     permit.forget();
     counted.keep();
     Ok(CallPermit(entry.clone()))
+}
+
+/// Waits until a service that is starting takes calls.
+#[cold]
+async fn wait_for_service(entry: &Entry, service: &ServiceInstance) -> Result<(), AdmissionError> {
+    let longest = entry.limits().time.unwrap_or(MAX_WAIT);
+    tokio::select! {
+        up = service.up() => up,
+        () = tokio::time::sleep(longest) => Err(AdmissionError::ServiceStarting),
+        () = entry.calls.terminated() => Err(AdmissionError::Stopped),
+    }
 }
 
 #[cold]

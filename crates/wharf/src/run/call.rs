@@ -4,14 +4,19 @@ mod wave;
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
-use wasmtime::component::{Func, Type, Val, types::ComponentFunc};
+use wasmtime::component::{Accessor, AccessorTask, Func, Instance, Type, Val, types::ComponentFunc};
+use wasmtime::{AsContextMut as _, StoreContextMut};
 
 use super::admission::AdmissionError;
 use super::entry::Entry;
 use super::invoke::{Call, InvokeError};
+use super::policy::Policy;
 use super::pool::Instantiated;
+use super::shared::{Job, JobOutcome};
 use super::termination::Termination;
+use crate::store::StoreData;
 
 /// Why a call by value failed.
 #[derive(Debug, thiserror::Error)]
@@ -156,7 +161,61 @@ async fn invoke(
     arguments: impl FnOnce(&Function) -> Result<Vec<Val>, CallError> + Send + 'static,
 ) -> Called {
     let call = ByValue { entry: entry.clone(), function: function.clone(), arguments };
-    entry.invoke(call).await.map_err(|error| CallError::new(entry, &function, error))?
+    let called = if entry.policy() == Policy::Service { submit(call).await } else { entry.invoke(call).await };
+    called.map_err(|error| CallError::new(entry, &function, error))?
+}
+
+/// Makes a call in the instance of a service.
+async fn submit<A>(call: ByValue<A>) -> Result<Called, InvokeError>
+where
+    A: FnOnce(&Function) -> Result<Vec<Val>, CallError> + Send + 'static,
+{
+    let entry = call.entry.clone();
+    let permit = entry.admit().await?;
+    let (called_tx, called_rx) = oneshot::channel();
+    let job: Job = Box::new(move |accessor, bindings| {
+        Box::pin(async move {
+            let prepared = accessor.with(|mut store| call.prepare(bindings.instance(), store.as_context_mut()));
+            let (found, arguments) = match prepared {
+                Ok(prepared) => prepared,
+                Err(error) => {
+                    called_tx.send(Err(error)).ok();
+                    return Ok(JobOutcome::Completed);
+                }
+            };
+            let (results_tx, results_rx) = oneshot::channel();
+            accessor.spawn(Running { func: found.func, arguments, results: found.ty.results().len(), results_tx })?;
+            if let Ok(results) = results_rx.await {
+                called_tx.send(Ok((found, results))).ok();
+            }
+            Ok(JobOutcome::Completed)
+        })
+    });
+    let (_, shared) = entry.submit(job, permit);
+    match called_rx.await {
+        Ok(called) => Ok(called),
+        // The service has logged why its instance ended.
+        Err(_) => Err(shared.interruption().unwrap_or(Termination::InstanceEnded).into()),
+    }
+}
+
+/// A call that goes on when its caller is gone: the engine ends an instance whose call is dropped before it starts.
+struct Running {
+    func: Func,
+    arguments: Vec<Val>,
+    /// The number of results.
+    results: usize,
+    results_tx: oneshot::Sender<Vec<Val>>,
+}
+
+impl AccessorTask<StoreData> for Running {
+    async fn run(self, accessor: &Accessor<StoreData>) -> wasmtime::Result<()> {
+        let mut results = vec![Val::Bool(false); self.results];
+        self.func.call_concurrent(accessor, &self.arguments, &mut results).await?;
+        // The caller may be gone.
+        self.results_tx.send(results).ok();
+        Ok(())
+    }
 }
 
 struct ByValue<A> {
@@ -165,18 +224,35 @@ struct ByValue<A> {
     arguments: A,
 }
 
+impl<A: FnOnce(&Function) -> Result<Vec<Val>, CallError>> ByValue<A> {
+    /// Finds the function, and makes its arguments.
+    fn prepare(
+        self,
+        instance: Instance,
+        mut store: StoreContextMut<'_, StoreData>,
+    ) -> Result<(Function, Vec<Val>), CallError> {
+        let Self { entry, function, arguments } = self;
+        let Some(func) = find(&entry, instance, &mut store, &function) else {
+            let (entry, exports) = (entry.name().to_string(), functions(&entry));
+            return Err(CallError::NoFunction { entry, function, exports });
+        };
+        let found = Function { name: function, func, ty: func.ty(&store) };
+        let arguments = arguments(&found)?;
+        Ok((found, arguments))
+    }
+}
+
 impl<A: FnOnce(&Function) -> Result<Vec<Val>, CallError> + Send + 'static> Call for ByValue<A> {
     type Output = Called;
 
     async fn call(self, instance: &mut Instantiated) -> wasmtime::Result<Called> {
-        let Self { entry, function, arguments } = self;
-        let Some(func) = find(&entry, instance, &function) else {
-            let (entry, exports) = (entry.name().to_string(), functions(&entry));
+        let Ok(component) = instance.component() else {
+            // A program of WASI 0.1 exports no function of the component model.
+            let (entry, function, exports) = (self.entry.name().to_string(), self.function, Vec::new());
             return Ok(Err(CallError::NoFunction { entry, function, exports }));
         };
-        let found = Function { name: function, func, ty: func.ty(&instance.store) };
-        let arguments = match arguments(&found) {
-            Ok(arguments) => arguments,
+        let (found, arguments) = match self.prepare(component, instance.store.as_context_mut()) {
+            Ok(prepared) => prepared,
             Err(error) => return Ok(Err(error)),
         };
         let mut results = vec![Val::Bool(false); found.ty.results().len()];
@@ -189,10 +265,7 @@ impl<A: FnOnce(&Function) -> Result<Vec<Val>, CallError> + Send + 'static> Call 
     }
 }
 
-fn find(entry: &Entry, instantiated: &mut Instantiated, function: &str) -> Option<Func> {
-    // A program of WASI 0.1 exports no function of the component model.
-    let Ok(instance) = instantiated.component() else { return None };
-    let store = &mut instantiated.store;
+fn find(entry: &Entry, instance: Instance, store: &mut StoreContextMut<'_, StoreData>, function: &str) -> Option<Func> {
     let Some((interface, name)) = function.split_once('#') else { return instance.get_func(store, function) };
     let exports = functions(entry);
     let full = exports.iter().find_map(|export| {

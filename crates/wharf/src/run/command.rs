@@ -38,16 +38,19 @@ pub(crate) async fn run_unadmitted(entry: &Arc<Entry>, declared: &Limits) -> Res
     match entry.start(&entry.untimed_meter(declared), command).await {
         Ok(Ok(())) => Ok(Exit(0)),
         Ok(Err(())) => Ok(Exit(1)),
-        Err(cause) => match &cause {
-            Termination::Trap(error) if error.is::<I32Exit>() => {
-                Ok(Exit(error.downcast_ref().map_or(1, |I32Exit(code)| *code)))
-            }
-            _ => Err(CallError::new(entry, RUN, InvokeError::Terminated(cause))),
-        },
+        Err(cause) => exit_code(&cause).ok_or_else(|| CallError::new(entry, RUN, InvokeError::Terminated(cause))),
     }
 }
 
-const RUN: &str = "wasi:cli/run#run";
+/// The exit code with which a component ended by itself.
+pub(super) fn exit_code(cause: &Termination) -> Option<Exit> {
+    match cause {
+        Termination::Trap(error) => error.downcast_ref().map(|I32Exit(code)| Exit(*code)),
+        _ => None,
+    }
+}
+
+pub(super) const RUN: &str = "wasi:cli/run#run";
 
 /// One run of a command.
 enum Command {

@@ -10,6 +10,7 @@ use super::admission::{self, AdmissionError, CallPermit, ConcurrencyLimit};
 use super::meter::Meter;
 use super::policy::Policy;
 use super::pool::InstancePool;
+use super::service::ServiceInstance;
 use super::tracker::CallTracker;
 use crate::engine::Engine;
 use crate::engine::background::BackgroundPool;
@@ -29,6 +30,8 @@ pub struct Entry {
     pub(super) background: Arc<BackgroundPool>,
     pub(super) core_dumps: Option<Arc<CoreDumps>>,
     pub(super) pool: InstancePool,
+    /// The instance of a service that takes calls.
+    pub(super) service: Option<ServiceInstance>,
 }
 
 /// The compiled and linked code of a unit. Holding the compiled code keeps it from being compiled again for another workload.
@@ -45,8 +48,17 @@ pub(crate) enum Code {
         /// With its imports.
         pre: wasmtime::InstancePre<StoreData>,
         /// The compiled module.
-        _compiled: Compiled<Module>,
+        compiled: Compiled<Module>,
     },
+}
+
+/// The compiled code of a unit, before it is linked.
+#[derive(Clone)]
+pub(crate) enum CompiledCode {
+    /// A component.
+    Component(Compiled),
+    /// A core module that is a program of WASI 0.1.
+    Program(Compiled<Module>),
 }
 
 impl Entry {
@@ -58,16 +70,19 @@ impl Entry {
         policy: Policy,
         calls: Arc<CallTracker>,
     ) -> Arc<Self> {
+        let concurrency = unit.tracker.limits().concurrency;
+        let concurrency = concurrency.min(policy.max_concurrent().unwrap_or(u32::MAX));
         Arc::new(Self {
             name,
             code,
             policy,
             calls,
-            concurrency: ConcurrencyLimit::new(unit.tracker.limits().concurrency),
+            concurrency: ConcurrencyLimit::new(concurrency),
             unit,
             background: engine.background().clone(),
             core_dumps: engine.core_dumps().cloned(),
-            pool: InstancePool::default(),
+            pool: InstancePool::new(policy),
+            service: (policy == Policy::Service).then(ServiceInstance::default),
         })
     }
 
@@ -89,6 +104,15 @@ impl Entry {
         match &self.code {
             Code::Component { compiled, .. } => compiled.get(),
             Code::Program { .. } => None,
+        }
+    }
+
+    /// Whether the unit runs this code. The same bytes are compiled once, so that their code is the same value.
+    pub(crate) fn runs(&self, code: &CompiledCode) -> bool {
+        match (&self.code, code) {
+            (Code::Component { compiled, .. }, CompiledCode::Component(code)) => Arc::ptr_eq(compiled, code),
+            (Code::Program { compiled, .. }, CompiledCode::Program(code)) => Arc::ptr_eq(compiled, code),
+            _ => false,
         }
     }
 

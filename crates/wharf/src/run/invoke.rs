@@ -70,7 +70,8 @@ impl Entry {
         Ok(self.start(&self.meter(), call).await?)
     }
 
-    /// Starts a call that was admitted. The execution makes progress when it is polled; dropped, the call ends.
+    /// Starts a call that was admitted. An entry with the policy [`Service`](super::policy::Policy::Service) takes none this way:
+    /// [`submit`](Self::submit) calls to it. The execution makes progress when it is polled; dropped, the call ends.
     pub fn start<C: Call>(self: &Arc<Self>, meter: &Arc<Meter>, call: C) -> Execution<C::Output> {
         self.start_with(meter, call, ())
     }
@@ -85,7 +86,7 @@ impl Entry {
         let (entry, metered) = (self.clone(), meter.clone());
         self.execute(meter, async move {
             let _guard = guard;
-            let instance = if C::FRESH { entry.make(&metered).await } else { entry.instance(&metered).await };
+            let instance = if C::FRESH { entry.fresh(&metered).await } else { entry.instance(&metered).await };
             let mut instance = instance.map_err(instantiation_error)?;
             match call.call(&mut instance).await {
                 Ok(output) => {

@@ -91,6 +91,17 @@ impl Meter {
         Self { shared: Some(shared), ..Self::with_limits(tracker, calls, limits.time, limits.cpu) }
     }
 
+    /// The meter of a service's instance. Each of its calls is limited in time, and the service is not.
+    pub(crate) fn of_service(
+        tracker: &Arc<LimitTracker>,
+        calls: &Arc<CallTracker>,
+        shared: Weak<SharedInstance>,
+        cpu: Option<Duration>,
+    ) -> Self {
+        let time = tracker.limits().time;
+        Self { shared: Some(shared), time, ..Self::with_limits(tracker, calls, None, cpu) }
+    }
+
     pub(crate) fn with_limits(
         tracker: &Arc<LimitTracker>,
         calls: &Arc<CallTracker>,

@@ -19,7 +19,7 @@ const IDLE: Duration = Duration::from_secs(1);
 ///
 /// use wharf::run::policy::Policy;
 ///
-/// let policy = Policy::Reuse { calls: 1000, concurrent: 16, idle: Duration::from_secs(1) };
+/// let policy = Policy::Reuse { calls: 1000, concurrent: 16, idle: Some(Duration::from_secs(1)), most: None };
 /// assert!(policy.accepts(10, 15) && !policy.accepts(10, 16));
 /// assert!(policy.keeps_after(999) && !policy.keeps_after(1000));
 /// assert_eq!(Policy::Warm { size: 8 }.to_create(5), 3);
@@ -40,9 +40,13 @@ pub enum Policy {
         calls: u32,
         /// The number of calls that an instance serves concurrently. Only components of WASI 0.3 serve more than one.
         concurrent: u32,
-        /// The time after which an idle instance is dropped.
-        idle: Duration,
+        /// The time after which an idle instance is dropped; `None` keeps it as long as the workload runs.
+        idle: Option<Duration>,
+        /// The number of instances at which further calls wait for one; `None` if there is no such number.
+        most: Option<u32>,
     },
+    /// One instance, in which a service of WASI 0.3 runs, and which serves all calls concurrently.
+    Service,
 }
 
 impl Policy {
@@ -51,11 +55,16 @@ impl Policy {
         match declared.mode {
             InstancesMode::Fresh => Self::Fresh,
             InstancesMode::Warm => Self::Warm { size: declared.size.unwrap_or(1).clamp(1, MAX_WARM) },
-            InstancesMode::Reuse => Self::Reuse {
-                calls: declared.calls.unwrap_or(CALLS).max(1),
-                concurrent: declared.concurrent.unwrap_or(CONCURRENT).max(1),
-                idle: declared.idle.map_or(IDLE, Millis::duration),
-            },
+            InstancesMode::Reuse => {
+                // Instances whose number is declared are kept.
+                let (calls, idle) = if declared.most.is_some() { (u32::MAX, None) } else { (CALLS, Some(IDLE)) };
+                Self::Reuse {
+                    calls: declared.calls.unwrap_or(calls).max(1),
+                    concurrent: declared.concurrent.unwrap_or(CONCURRENT).max(1),
+                    idle: declared.idle.map(Millis::duration).or(idle),
+                    most: declared.most.map(|most| most.max(1)),
+                }
+            }
         }
     }
 
@@ -76,13 +85,33 @@ impl Policy {
     /// Returns whether an instance takes another call, after it has taken `served` calls of which `in_progress` have not
     /// finished.
     pub fn accepts(self, served: u32, in_progress: u32) -> bool {
-        matches!(self, Self::Reuse { calls, concurrent, .. } if served < calls && in_progress < concurrent)
+        match self {
+            Self::Reuse { calls, concurrent, .. } => served < calls && in_progress < concurrent,
+            Self::Service => true,
+            _ => false,
+        }
     }
 
-    /// Returns the time after which an idle instance is dropped, or `None` when instances are not reused.
+    /// Returns the number of instances at which further calls wait for one.
+    pub fn most(self) -> Option<u32> {
+        match self {
+            Self::Reuse { most, .. } => most,
+            _ => None,
+        }
+    }
+
+    /// Returns the number of calls that may be in progress, if the number of instances bounds it.
+    pub fn max_concurrent(self) -> Option<u32> {
+        match self {
+            Self::Reuse { concurrent, most, .. } => most.map(|most| most.saturating_mul(concurrent)),
+            _ => None,
+        }
+    }
+
+    /// Returns the time after which an idle instance is dropped, if any.
     pub fn idle_timeout(self) -> Option<Duration> {
         match self {
-            Self::Reuse { idle, .. } => Some(idle),
+            Self::Reuse { idle, .. } => idle,
             _ => None,
         }
     }
@@ -90,7 +119,7 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::Policy;
+    use super::{Instances, InstancesMode, Millis, Policy};
     use std::time::Duration;
 
     #[test]
@@ -103,9 +132,20 @@ mod tests {
 
     #[test]
     fn reuse_retires_an_instance_after_its_calls() {
-        let reuse = Policy::Reuse { calls: 3, concurrent: 2, idle: Duration::from_secs(1) };
+        let reuse = Policy::Reuse { calls: 3, concurrent: 2, idle: Some(Duration::from_secs(1)), most: Some(4) };
         assert!(reuse.keeps_after(2) && !reuse.keeps_after(3));
         assert!(reuse.accepts(1, 1) && !reuse.accepts(1, 2) && !reuse.accepts(3, 0));
         assert_eq!(reuse.to_create(0), 0);
+        assert_eq!((reuse.most(), reuse.max_concurrent()), (Some(4), Some(8)));
+    }
+
+    #[test]
+    fn instances_whose_number_is_declared_are_kept() {
+        let declared = Instances { mode: InstancesMode::Reuse, most: Some(1), ..Instances::default() };
+        let policy = Policy::from_manifest(&declared);
+        assert!(policy.keeps_after(1_000_000) && policy.idle_timeout().is_none());
+        let short = Instances { calls: Some(2), idle: Some(Millis(5)), ..declared };
+        let policy = Policy::from_manifest(&short);
+        assert!(!policy.keeps_after(2) && policy.idle_timeout() == Some(Duration::from_millis(5)));
     }
 }

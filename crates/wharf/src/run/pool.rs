@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
@@ -18,6 +19,10 @@ use crate::store::StoreData;
 /// The instances of a unit that serve no call, or serve several.
 #[derive(Default)]
 pub(super) struct InstancePool {
+    /// A permit for each instance that the unit may have, if their number is limited.
+    places: Option<Arc<Semaphore>>,
+    /// Notified when an instance is ready.
+    returned: Notify,
     /// The instances that are ready. The last one added is the first one taken, so that the others get old and are retired.
     ready: Mutex<Vec<IdleInstance>>,
     /// The instances that serve calls and take more.
@@ -38,6 +43,8 @@ pub struct Instantiated {
     pub(super) exports: Exports,
     pub(super) bindings: Option<Arc<Bindings>>,
     pub(super) served: u32,
+    /// Given back after the store is dropped.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// The instance of a unit's code.
@@ -56,6 +63,11 @@ pub struct Bindings {
 impl Bindings {
     pub(super) fn new(instance: Instance) -> Self {
         Self { instance, loaded: Mutex::default() }
+    }
+
+    /// The instance that they are exports of.
+    pub fn instance(&self) -> Instance {
+        self.instance
     }
 
     /// The bindings of type `T`, loaded from the instance when they are first asked for.
@@ -118,6 +130,11 @@ impl Instantiated {
 }
 
 impl InstancePool {
+    pub(super) fn new(policy: Policy) -> Self {
+        let places = |most: u32| Arc::new(Semaphore::new((most as usize).min(Semaphore::MAX_PERMITS)));
+        Self { places: policy.most().map(places), ..Self::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<IdleInstance>> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,6 +147,9 @@ impl InstancePool {
 impl Entry {
     /// An instance for a call: one that is ready, or a new one.
     pub(super) async fn instance(self: &Arc<Self>, meter: &Arc<Meter>) -> wasmtime::Result<Instantiated> {
+        if self.policy == Policy::Service {
+            wasmtime::bail!("`{}` is a service, whose instance serves the calls that are submitted to it", self.name());
+        }
         if self.policy != Policy::Fresh
             && let Some(mut ready) = self.take_ready()
         {
@@ -137,17 +157,52 @@ impl Entry {
             ready.store.set_epoch_deadline(1);
             return Ok(ready);
         }
-        self.make(meter).await
+        match self.pool.places {
+            None => self.make(meter, None).await,
+            Some(ref places) => self.instance_or_place(meter, places).await,
+        }
+    }
+
+    /// An instance for a call of a unit with a limited number of instances: one that is ready, or a new one, whichever is
+    /// possible first.
+    async fn instance_or_place(
+        self: &Arc<Self>,
+        meter: &Arc<Meter>,
+        places: &Arc<Semaphore>,
+    ) -> wasmtime::Result<Instantiated> {
+        loop {
+            if let Some(mut ready) = self.take_ready() {
+                ready.store.data_mut().set_timekeeper(Some(meter.clone()));
+                ready.store.set_epoch_deadline(1);
+                return Ok(ready);
+            }
+            tokio::select! {
+                place = places.clone().acquire_owned() => return self.make(meter, Some(place?)).await,
+                () = self.pool.returned.notified() => {}
+            }
+        }
+    }
+
+    /// A new instance that serves one call alone. An instance that is ready makes room for it.
+    pub(super) async fn fresh(self: &Arc<Self>, meter: &Arc<Meter>) -> wasmtime::Result<Instantiated> {
+        let Some(places) = &self.pool.places else { return self.make(meter, None).await };
+        loop {
+            drop(self.take_ready());
+            tokio::select! {
+                place = places.clone().acquire_owned() => return self.make(meter, Some(place?)).await,
+                () = self.pool.returned.notified() => {}
+            }
+        }
     }
 
     /// A new instance.
-    pub(super) async fn make(&self, meter: &Arc<Meter>) -> wasmtime::Result<Instantiated> {
+    async fn make(&self, meter: &Arc<Meter>, place: Option<OwnedSemaphorePermit>) -> wasmtime::Result<Instantiated> {
         let mut store = self.store(meter)?;
         let exports = match &self.code {
             Code::Component { pre, .. } => Exports::Component(pre.instantiate_async(&mut store).await?),
             Code::Program { pre, .. } => Exports::Program(pre.instantiate_async(&mut store).await?),
         };
-        Ok(Instantiated { store, exports, bindings: None, served: 0 })
+        Ok(Instantiated { store, exports, bindings: None, served: 0, _place: place })
     }
 
     fn take_ready(self: &Arc<Self>) -> Option<Instantiated> {
@@ -158,7 +213,7 @@ impl Entry {
 
     /// Returns an instance whose call completed. It is kept if the policy says so.
     pub(super) fn give_back(self: &Arc<Self>, mut instance: Instantiated) {
-        instance.served += 1;
+        instance.served = instance.served.saturating_add(1);
         if self.policy.keeps_after(instance.served) && !self.calls.is_terminated() {
             self.keep(instance);
             self.retire_idle();
@@ -168,6 +223,9 @@ impl Entry {
     fn keep(&self, mut instance: Instantiated) {
         instance.store.data_mut().set_timekeeper(None);
         self.pool.lock().push(IdleInstance { instance, since: Instant::now() });
+        if self.pool.places.is_some() {
+            self.pool.returned.notify_one();
+        }
     }
 
     /// Makes the instances that the policy wants ready, in a task.
@@ -232,7 +290,7 @@ async fn make_ready(entry: &Weak<Entry>) -> bool {
     let meter = entry.meter();
     let making = {
         let (entry, meter) = (entry.clone(), meter.clone());
-        async move { entry.make(&meter).await }
+        async move { entry.make(&meter, None).await }
     };
     match entry.execute(&meter, making).await {
         Ok(instance) => {

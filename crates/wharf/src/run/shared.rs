@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::task::AtomicWaker;
@@ -43,7 +43,7 @@ pub type Job = Box<
 >;
 
 /// The number of the call that the instance is made for.
-const FIRST: u32 = 0;
+const FIRST: u64 = 0;
 
 /// An instance that serves calls.
 pub(crate) struct SharedInstance {
@@ -55,21 +55,25 @@ pub(crate) struct SharedInstance {
 #[derive(Default)]
 struct State {
     /// The calls that have joined and not started.
-    jobs: VecDeque<(u32, Job)>,
+    jobs: VecDeque<(u64, Job)>,
     /// The number of calls that the instance has served, from before it was shared, too.
     served: u32,
+    /// The number of the last call that joined.
+    last: u64,
+    /// A service runs in the instance, which takes calls until it ends.
+    service: bool,
     /// The calls in progress, the oldest first.
     calls: VecDeque<ActiveCall>,
     /// The permit of the last call, while the component goes on after all responses.
     after_response: Option<Arc<CallPermit>>,
     /// The calls that missed their deadline while others went on, and those of them that are not ended yet.
-    late: Vec<u32>,
-    ending: Vec<u32>,
+    late: Vec<u64>,
+    ending: Vec<u64>,
     closed: bool,
 }
 
 struct ActiveCall {
-    number: u32,
+    number: u64,
     deadline: Option<Instant>,
     permit: Arc<CallPermit>,
 }
@@ -86,23 +90,35 @@ impl SharedInstance {
         shared
     }
 
+    /// An instance that a service runs in, before it starts. Only the calls are limited in time.
+    pub(super) fn of_service(entry: &Entry, cpu: Option<Duration>) -> Arc<Self> {
+        Arc::new_cyclic(|shared| Self {
+            meter: Arc::new(Meter::of_service(entry.tracker(), &entry.calls, shared.clone(), cpu)),
+            waker: AtomicWaker::new(),
+            state: Mutex::new(State { service: true, ..State::default() }),
+        })
+    }
+
+    /// Ends the instance of a service when the calls in progress have ended. It takes no further calls.
+    pub(super) fn retire(&self) {
+        let mut state = self.lock();
+        (state.service, state.closed) = (false, true);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a call and gives its number, or gives the job back.
-    fn join(&self, entry: &Entry, job: Job, permit: &Arc<CallPermit>) -> Result<u32, Job> {
-        // A call that joined an instance that computes would wait for it; another instance starts at once.
-        if self.meter.is_computing() {
-            return Err(job);
-        }
+    pub(super) fn join(&self, entry: &Entry, job: Job, permit: &Arc<CallPermit>) -> Result<u64, Job> {
         let mut state = self.lock();
         let active = u32::try_from(state.calls.len()).unwrap_or(u32::MAX);
         if state.closed || !entry.policy.accepts(state.served, active) {
             return Err(job);
         }
-        state.served += 1;
-        let number = state.served;
+        state.served = state.served.saturating_add(1);
+        state.last += 1;
+        let number = state.last;
         let deadline = self.meter.call_deadline();
         if state.calls.is_empty() {
             self.meter.set_deadline(deadline);
@@ -118,7 +134,7 @@ impl SharedInstance {
     }
 
     /// Removes a call that is done; the deadline becomes that of the oldest call left.
-    fn remove(&self, number: u32) {
+    fn remove(&self, number: u64) {
         let mut state = self.lock();
         let index = state.calls.iter().position(|call| call.number == number);
         // The caller may have removed it before.
@@ -126,6 +142,8 @@ impl SharedInstance {
         if let Some(oldest) = state.calls.front() {
             self.meter.set_deadline(oldest.deadline);
             drop(state);
+        } else if state.service {
+            self.meter.set_deadline(None);
         } else {
             self.meter.answered();
             state.after_response = Some(done.permit);
@@ -139,11 +157,20 @@ impl SharedInstance {
         let is_late = |call: &ActiveCall| call.deadline.is_some_and(|deadline| deadline <= now);
         let late = state.calls.iter().take_while(|call| is_late(call)).count();
         let oldest = state.calls.get(late).map(|oldest| oldest.deadline);
-        state.closed |= late > 0 || oldest.is_none();
-        let Some(oldest) = oldest else { return true };
-        self.meter.set_deadline(oldest);
+        // A service goes on without its late calls. Any other instance completes those that are left.
+        state.closed |= !state.service && (late > 0 || oldest.is_none());
+        match oldest {
+            Some(oldest) => self.meter.set_deadline(oldest),
+            None if state.service => self.meter.set_deadline(None),
+            None => return true,
+        }
         let ended: Vec<ActiveCall> = state.calls.drain(..late).collect();
         let numbers = || ended.iter().map(|call| call.number);
+        if state.service {
+            // A caller asks about the calls that were late last.
+            let known = state.late.len().saturating_sub(MAX_LATE);
+            state.late.drain(..known);
+        }
         if late > 0 {
             self.meter.set_late();
         }
@@ -159,18 +186,24 @@ impl SharedInstance {
         false
     }
 
+    /// Whether this is the instance of a service that waits for calls.
+    fn is_idle_service(&self) -> bool {
+        let state = self.lock();
+        state.service && state.jobs.is_empty()
+    }
+
     /// Serves the first job and all that join, until none is left. Returns whether all completed.
     async fn serve(&self, accessor: &Accessor<StoreData>, bindings: &Bindings, first: Job) -> wasmtime::Result<bool> {
-        let start = |(number, job): (u32, Job)| RunningJob {
+        let start = |(number, job): (u64, Job)| RunningJob {
             future: job(accessor, bindings),
             shared: self,
             number,
             completed: false,
+            waker: None,
         };
         // The first job is usually the only one, and needs no set.
         let mut first = Some(start((FIRST, first)));
         let mut jobs = FuturesUnordered::new();
-        let mut ended = 0;
         let mut completed = true;
         poll_fn(|cx| {
             loop {
@@ -187,9 +220,7 @@ impl SharedInstance {
                     completed = false;
                     first.take_if(|first| first.number == number);
                     if let Some(job) = jobs.iter_mut().find(|job| job.number == number) {
-                        // Dropping the job's future ends the call. Its place in the set stays, and is never ready.
-                        job.future = Box::pin(std::future::pending());
-                        ended += 1;
+                        job.end();
                     }
                 }
                 match poll_jobs(&mut first, &mut jobs, cx) {
@@ -198,8 +229,11 @@ impl SharedInstance {
                         completed &= outcome == JobOutcome::Completed;
                         self.remove(number);
                     }
-                    Poll::Pending if first.is_some() || jobs.len() > ended => return Poll::Pending,
-                    Poll::Pending | Poll::Ready(None) => {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(None) => {
+                        if self.is_idle_service() {
+                            return Poll::Pending;
+                        }
                         // An abandoned call may never end, so the instance does not wait for its remaining work.
                         if completed && accessor.poll_no_interesting_tasks(cx).is_pending() {
                             return Poll::Pending;
@@ -217,12 +251,15 @@ impl SharedInstance {
     }
 }
 
+/// The most late calls of a service that are remembered, for the callers that ask why their calls ended.
+const MAX_LATE: usize = 1024;
+
 /// Polls the first job, then the others; `None` when none is left.
 fn poll_jobs(
     first: &mut Option<RunningJob<'_>>,
     jobs: &mut FuturesUnordered<RunningJob<'_>>,
     cx: &mut Context<'_>,
-) -> Poll<Option<wasmtime::Result<(u32, JobOutcome)>>> {
+) -> Poll<Option<wasmtime::Result<(u64, JobOutcome)>>> {
     match first.as_mut().map(|first| Pin::new(first).poll(cx)) {
         Some(Poll::Ready(done)) => {
             *first = None;
@@ -241,14 +278,29 @@ fn poll_jobs(
 struct RunningJob<'a> {
     future: Pin<Box<dyn Future<Output = wasmtime::Result<JobOutcome>> + Send + 'a>>,
     shared: &'a SharedInstance,
-    number: u32,
+    number: u64,
     completed: bool,
+    waker: Option<Waker>,
+}
+
+impl RunningJob<'_> {
+    /// Ends the call: its future is dropped.
+    fn end(&mut self) {
+        self.future = Box::pin(std::future::ready(Ok(JobOutcome::Abandoned)));
+        // The set polls only a job that was woken.
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Future for RunningJob<'_> {
-    type Output = wasmtime::Result<(u32, JobOutcome)>;
+    type Output = wasmtime::Result<(u64, JobOutcome)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
         let polled = self.future.as_mut().poll(cx);
         self.completed = matches!(polled, Poll::Ready(Ok(JobOutcome::Completed)));
         polled.map_ok(|outcome| (self.number, outcome))
@@ -258,16 +310,18 @@ impl Future for RunningJob<'_> {
 impl Drop for RunningJob<'_> {
     fn drop(&mut self) {
         if !self.completed {
-            self.shared.lock().closed = true;
+            let mut state = self.shared.lock();
+            // A service goes on without a call; it ends with its own job.
+            state.closed |= !state.service || self.number == FIRST;
         }
     }
 }
 
 /// A call on an instance that may serve others.
 pub struct SharedCall {
-    shared: Arc<SharedInstance>,
-    number: u32,
-    permit: Arc<CallPermit>,
+    pub(super) shared: Arc<SharedInstance>,
+    pub(super) number: u64,
+    pub(super) permit: Arc<CallPermit>,
 }
 
 impl SharedCall {
@@ -296,19 +350,37 @@ impl Entry {
     /// The job reports its result by itself, through a channel for example. A job that is dropped ended with its instance, or
     /// missed its deadline.
     pub fn submit(self: &Arc<Self>, mut job: Job, permit: CallPermit) -> (Option<SharedExecution>, SharedCall) {
+        if let Some(service) = &self.service {
+            return (None, service.submit(self, job, permit));
+        }
         let permit = Arc::new(permit);
-        for shared in &*self.shared_instances() {
+        let mut instances = self.shared_instances();
+        // A call that joined an instance that computes would wait for it; another instance starts at once, if there may be one.
+        let may_wait = self.policy.most().is_some_and(|most| instances.len() >= most as usize);
+        for shared in instances.iter().filter(|shared| may_wait || !shared.meter.is_computing()) {
             match shared.join(self, job, &permit) {
                 Ok(number) => return (None, SharedCall { shared: shared.clone(), number, permit }),
                 Err(back) => job = back,
             }
         }
         let shared = SharedInstance::new(self, permit.clone());
+        // Where the number of instances is limited, other calls find this one before it waits.
+        let listed = self.policy.most().is_some().then(|| {
+            instances.push(shared.clone());
+            Closing { entry: self.clone(), shared: shared.clone() }
+        });
+        drop(instances);
         // The calls end after their instance: the next one then finds it, or its place.
         let ending = EndCalls(shared.clone());
         let execution = self.start_with(&shared.meter, Serve { job, shared: shared.clone() }, ending);
         let call = SharedCall { shared: shared.clone(), number: FIRST, permit };
-        (Some(SharedExecution { execution: Some(execution), entry: self.clone(), shared }), call)
+        (Some(SharedExecution { execution: Some(execution), entry: self.clone(), shared, listed }), call)
+    }
+
+    /// Runs a job in the instance of a service until it has ended. Other calls join it.
+    pub(super) fn serve_service(self: &Arc<Self>, job: Job, shared: &Arc<SharedInstance>) -> Execution<bool> {
+        let serve = ServeService(Serve { job, shared: shared.clone() });
+        self.start_with(&shared.meter, serve, EndCalls(shared.clone()))
     }
 
     fn shared_instances(&self) -> MutexGuard<'_, Vec<Arc<SharedInstance>>> {
@@ -322,6 +394,8 @@ pub struct SharedExecution {
     execution: Option<Execution<bool>>,
     entry: Arc<Entry>,
     shared: Arc<SharedInstance>,
+    /// Set if other calls find the instance.
+    listed: Option<Closing>,
 }
 
 impl SharedExecution {
@@ -331,6 +405,7 @@ impl SharedExecution {
         let polled = execution.poll_untimed(cx);
         if polled.is_ready() {
             self.execution = None;
+            self.listed = None;
         }
         polled.map_ok(|_completed| ())
     }
@@ -343,12 +418,15 @@ impl Drop for SharedExecution {
         };
         let (entry, shared) = (self.entry.clone(), self.shared.clone());
         let count = entry.calls.count_shared_instance();
-        entry.shared_instances().push(shared.clone());
+        let closing = self.listed.take().unwrap_or_else(|| {
+            entry.shared_instances().push(shared.clone());
+            Closing { entry: entry.clone(), shared }
+        });
         execution.spawn();
         runtime.spawn(async move {
             // Dropped last: a workload that stops waits until nothing is left of the instance.
             let _count = count;
-            let _closing = Closing { entry: entry.clone(), shared };
+            let _closing = closing;
             if let Err(error) = execution.await {
                 entry.tracker().log_failure(&error.to_string());
             }
@@ -399,6 +477,23 @@ impl Call for Serve {
 
     fn is_reusable(completed: &bool) -> bool {
         *completed
+    }
+}
+
+/// The run of a service, in an instance of its own.
+struct ServeService(Serve);
+
+impl Call for ServeService {
+    type Output = bool;
+
+    const FRESH: bool = true;
+
+    async fn call(self, instance: &mut Instantiated) -> wasmtime::Result<bool> {
+        self.0.call(instance).await
+    }
+
+    fn is_reusable(_: &bool) -> bool {
+        false
     }
 }
 

@@ -29,6 +29,9 @@ pub enum Termination {
     /// The memory that the host keeps for the instance reached its limit `memory`, in bytes.
     #[error("limit reached: memory ({}), with the resources that the host keeps for the instance", ByteSize(*.0))]
     Memory(u64),
+    /// The instance that served several calls ended before this one, because another call or its service failed.
+    #[error("the instance ended before the call, because another call or its service failed")]
+    InstanceEnded,
     /// The workload stopped, and its time to drain is over.
     #[error("the workload has stopped")]
     Stopped,

@@ -7,6 +7,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use workload::Name;
 use workload::manifest::{Access, Component, Mount, Protocol};
 
+use super::sockets::denials::Denials;
 use super::sockets::lookup::Resolver;
 use super::sockets::loopback::Loopback;
 use super::sockets::network::Network;
@@ -51,15 +52,24 @@ impl Grants {
     }
 
     /// Opens the volumes and the network of a component.
-    pub(super) fn open(name: &Name, component: &Component, wasi: &Wasi, shared: &Shared) -> Result<Self, PluginError> {
+    pub(super) fn open(
+        workload: String,
+        name: &Name,
+        component: &Component,
+        wasi: &Wasi,
+        shared: &Shared,
+    ) -> Result<Self, PluginError> {
         let program = component.program.clone().unwrap_or_else(|| name.to_string());
-        let network = Network::new(component.hosts.clone(), shared.loopback.clone(), shared.lookups.clone());
+        let denials = Denials::new(workload, name.to_string());
+        let network = Network::new(component.hosts.clone(), shared.loopback.clone(), shared.lookups.clone(), denials);
         // From a separate builder: clones of a filesystem context share its volumes.
         let handles = WasiCtxBuilder::new().allow_blocking_current_thread(wasi.dedicated).build().filesystem().clone();
         let mut builder = WasiCtxBuilder::new();
         builder.allow_blocking_current_thread(wasi.dedicated);
-        for (i, mount) in component.volumes.iter().enumerate() {
-            open_volume(&mut builder, mount, shared).map_err(|error| error.at(format!("volumes.{i}.volume")))?;
+        let mut open = |(i, mount)| open_volume(&mut builder, mount, shared, i).err();
+        let errors: Vec<_> = component.volumes.iter().enumerate().filter_map(&mut open).collect();
+        if let Some(error) = PluginError::all(errors) {
+            return Err(error);
         }
         let mut context = builder.build();
         Ok(Self {
@@ -95,16 +105,21 @@ impl Grants {
 }
 
 /// Opens a volume, at the path where the guest sees it.
-fn open_volume(builder: &mut WasiCtxBuilder, mount: &Mount, shared: &Shared) -> Result<(), PluginError> {
+fn open_volume(builder: &mut WasiCtxBuilder, mount: &Mount, shared: &Shared, index: usize) -> Result<(), PluginError> {
     let volume = &mount.volume;
-    let path = shared.folder(volume).ok_or_else(|| PluginError::new(format!("unknown volume `{volume}`")))?;
+    let path = shared
+        .folder(volume)
+        .ok_or_else(|| PluginError::new(format!("unknown volume `{volume}`")).at(format!("volumes.{index}.volume")))?;
     let perms = match mount.access {
         Access::Read => FsPerms::ReadOnly,
         Access::ReadWrite => FsPerms::ReadWrite,
     };
     builder.preopened_dir(path, &mount.guest, perms).map_err(|error| {
         let message = format!("cannot open the volume `{volume}` at `{}`: {error:#}", path.display());
-        PluginError::new(message).hint("create the directory, or correct the volume's `host`").caused_by(error)
+        PluginError::new(message)
+            .at(format!("volumes.{index}.volume"))
+            .hint("create the directory, or correct the volume's `host`")
+            .caused_by(error)
     })?;
     Ok(())
 }

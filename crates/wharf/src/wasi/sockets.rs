@@ -4,10 +4,11 @@
 //! implement the bindings and leave the work to wasmtime.
 
 mod connections;
+pub(super) mod denials;
 pub(crate) mod loopback;
 pub(crate) mod lookup;
 pub(crate) mod network;
-mod p2;
+pub(super) mod p2;
 mod p3;
 
 use std::any::Any;
@@ -85,6 +86,10 @@ impl Socket {
     }
 }
 
+/// The smallest backlog of a listener. Guests ask for less than bursts of a few dozen connections need, and Linux then resets
+/// those that do not fit.
+const MIN_BACKLOG: u64 = 1024;
+
 /// The network to which an address of a guest belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
@@ -125,6 +130,11 @@ impl View for Sockets {
         let inner = WasiSocketsCtxView { ctx, table };
         SocketsView { inner, loopback: wasi.loopback(), open, opener: Some(&wasi.network), tracker }
     }
+}
+
+/// Raises the backlog that a guest asks for to the smallest one; 0 stays, which wasmtime rejects.
+fn at_least(backlog: u64) -> u64 {
+    if backlog == 0 { 0 } else { backlog.max(MIN_BACKLOG) }
 }
 
 /// The address that binds a socket to any interface and any port.
@@ -308,12 +318,18 @@ impl<'a> SocketsView<'a> {
             if socket.network.rules_allow(requested, how) {
                 return Route::Real;
             }
-            tracing::debug!(
-                address = %requested,
-                "address refused: no sibling listens on it, and no entry of `hosts` allows the machine's loopback"
-            );
+            // No sibling listens on the port, so the machine's own loopback is meant.
+            socket.network.log_denial(requested, how);
         }
         Route::Loopback
+    }
+
+    /// Returns the loopback if a connection of a TCP socket to this address has to wait for a listener there.
+    fn missing_listener(&self, rep: u32, requested: SocketAddr) -> Option<Arc<Loopback>> {
+        let socket = self.open.sockets.get(&rep)?;
+        let is_virtual = requested.ip().is_loopback() && requested.port() != 0 && requested.is_ipv6() == socket.v6;
+        let is_missing = is_virtual && !self.is_announced(rep) && self.real_address(Protocol::Tcp, requested).is_err();
+        is_missing.then(|| self.loopback.clone())
     }
 
     /// Returns the real address for a virtual one.

@@ -20,6 +20,7 @@ use workload::InterfaceName;
 
 use super::cli::{Cli, Environment, HasEnvironment};
 use super::sockets::lookup::{self, HasLookup, Lookup};
+use super::sockets::p2::link_tcp;
 use super::sockets::{HasSockets, Sockets};
 use super::{P2, P3, files, grants, random, timezone, unit};
 use crate::plugin::Link;
@@ -251,13 +252,7 @@ static ROWS_P2: &[Row] = &[
         "looks up names that the component's `hosts` allow",
         lookup::link_p2
     ),
-    row!(
-        P2,
-        "wasi:sockets/tcp",
-        shared,
-        "uses sockets that the component holds",
-        shared!(p2::sockets::tcp, HasSockets, unit::workload_sockets)
-    ),
+    row!(P2, "wasi:sockets/tcp", shared, "uses sockets that the component holds", link_tcp),
     row!(
         P2,
         "wasi:sockets/tcp-create-socket",

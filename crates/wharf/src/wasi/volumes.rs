@@ -23,10 +23,11 @@ impl Shared {
     /// Opens the volumes that a workload declares, and makes the folders of the ephemeral ones.
     pub(super) fn open(volumes: &BTreeMap<Name, Volume>, lookups: u32) -> Result<Self, PluginError> {
         let (mut folders, mut ephemeral) = (BTreeMap::new(), Vec::new());
+        let mut errors = Vec::new();
         for (name, volume) in volumes {
             let path = match volume {
                 Volume::Host { host } => {
-                    check_folder(name, host)?;
+                    errors.extend(check_folder(name, host).err());
                     host.clone()
                 }
                 Volume::Ephemeral { .. } => {
@@ -40,6 +41,9 @@ impl Shared {
                 }
             };
             folders.insert(name.clone(), path);
+        }
+        if let Some(error) = PluginError::all(errors) {
+            return Err(error);
         }
         let (loopback, lookups) = (Arc::default(), Lookups::new(lookups));
         Ok(Self { folders, loopback, lookups, _ephemeral: ephemeral })

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::decode::{Decode, Diagnostics, Table};
 use super::extensions::Level;
 use super::tree::Node;
-use super::{Digest, HostRule, Instances, Limits, Mount, Settings, Source, TimeZone};
+use super::{Digest, HostRule, Instances, Limits, Mount, Service, Settings, Source, TimeZone};
 
 /// A component of a workload: its source, and its grants. A grant that is not declared here is denied.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -52,15 +52,12 @@ pub struct Component {
     #[serde(skip_serializing_if = "Limits::is_default")]
     #[schemars(default)]
     pub limits: Limits,
-    /// How instances are created and reused.
-    #[serde(skip_serializing_if = "Instances::is_default")]
-    #[schemars(default)]
-    pub instances: Instances,
-    /// Whether it is a service: a component with `wasi:cli/run` that starts with the workload, restarts when it ends, and
-    /// stops last.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schemars(default)]
-    pub service: bool,
+    /// How instances are created and reused; `fresh` if `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instances: Option<Instances>,
+    /// Makes it a service: a component with `wasi:cli/run` that starts with the workload and stops last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
     /// The settings of keys that plugins own, by key.
     #[serde(flatten)]
     #[schemars(skip)]
@@ -81,8 +78,8 @@ impl Component {
             hosts: Vec::new(),
             timezone: TimeZone::default(),
             limits: Limits::default(),
-            instances: Instances::default(),
-            service: false,
+            instances: None,
+            service: None,
             settings: BTreeMap::new(),
         }
     }
@@ -112,7 +109,7 @@ impl Decode for Component {
             hosts: table.get("hosts", diagnostics).unwrap_or_default(),
             timezone: table.get("timezone", diagnostics).unwrap_or_default(),
             limits: table.get("limits", diagnostics).unwrap_or_default(),
-            instances: table.get("instances", diagnostics).unwrap_or_default(),
+            instances: table.get("instances", diagnostics),
             service: table.get("service", diagnostics).unwrap_or_default(),
             ..Self::from_path("")
         };

@@ -26,6 +26,10 @@ pub struct Instances {
     /// `reuse`: how long an idle instance is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<Millis>,
+    /// `reuse`: the number of instances at which further calls wait for one. These are kept for any number of calls and
+    /// however long they are idle, unless `calls` or `idle` is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
 }
 
 /// The modes of [`Instances`].
@@ -43,13 +47,6 @@ pub enum InstancesMode {
 
 impl InstancesMode {
     const ALL: [(&'static str, Self); 3] = [("fresh", Self::Fresh), ("warm", Self::Warm), ("reuse", Self::Reuse)];
-}
-
-impl Instances {
-    /// Whether this is the default, `fresh`.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 impl Decode for InstancesMode {
@@ -75,6 +72,7 @@ impl Decode for Instances {
             calls: table.get("calls", diagnostics),
             concurrent: table.get("concurrent", diagnostics),
             idle: table.get("idle", diagnostics),
+            most: table.get("most", diagnostics),
         };
         table.finish(diagnostics);
         // Without a mode, whether the other keys match it cannot be validated.

@@ -82,6 +82,12 @@ impl Problem {
             Self::ServiceWithoutExport { wanted, .. } => {
                 format!("remove `service`, or build the component as a command, which exports {wanted}")
             }
+            Self::ServiceWithTrigger { component, .. } => format!(
+                "build `{component}` for WASI 0.3, move what `run` does to a service of its own, or remove `service` and \
+                 keep one instance with `instances = {{ mode = \"reuse\", most = 1 }}`"
+            ),
+            Self::ServiceIsCommand { trigger, .. } => format!("remove `service`, or `{trigger}`"),
+            Self::ServiceInstances { .. } => "remove `instances`, or `service`".into(),
             Self::Unreached { component } => format!("remove `{component}`, or link a component to it"),
             Self::AboveCeiling { ceiling, .. } => {
                 format!("set {ceiling} or less, or ask the host's operator to raise the ceiling")

@@ -103,13 +103,16 @@ fn entries(
         };
         if kind.interfaces().is_empty() || exports_any(component, kind.interfaces()) {
             entries.insert(name.clone());
+            if workload.components[name].service.is_some() && exports_any(component, RUN_INTERFACES) {
+                problems.extend(service_with_trigger(name, component, trigger, kind.interfaces()));
+            }
         } else {
             let exports = component.exports().iter().map(|e| e.name.clone()).collect();
             let (component, wanted) = (name.clone(), kind.wanted());
             problems.push(Problem::TriggerWithoutExport { trigger, component, wanted, exports });
         }
     }
-    let services = workload.components.iter().filter(|(_, component)| component.service);
+    let services = workload.components.iter().filter(|(_, component)| component.service.is_some());
     for (name, component) in services.filter_map(|(name, _)| Some((name, types.get(name)?))) {
         if exports_any(component, RUN_INTERFACES) {
             entries.insert(name.clone());
@@ -125,6 +128,28 @@ fn entries(
     entries.into_iter().collect()
 }
 
+/// A service that a trigger calls serves the calls in the instance that runs, which takes functions of WASI 0.3.
+fn service_with_trigger(name: &Name, component: &ComponentType, trigger: String, called: &[&str]) -> Option<Problem> {
+    let is_old = |interface: &&&str| interface.starts_with("wasi:") && interface.contains("@0.2");
+    let concurrent: Vec<&str> = called.iter().filter(|interface| !is_old(interface)).copied().collect();
+    let is_run = |interface: &&str| RUN_INTERFACES.contains(interface);
+    let component_name = name.clone();
+    if !called.is_empty() && called.iter().all(is_run) {
+        return Some(Problem::ServiceIsCommand { component: component_name, trigger });
+    }
+    if !exports_any(component, &[RUN_P3]) {
+        let interface = "wasi:cli/run".to_owned();
+        return Some(Problem::ServiceWithTrigger { component: component_name, trigger, interface });
+    }
+    if called.is_empty() || exports_any(component, &concurrent) {
+        return None;
+    }
+    let found = called.iter().find(|interface| exports_any(component, &[interface]))?;
+    let interface = found.split('@').next().unwrap_or(found).to_owned();
+    Some(Problem::ServiceWithTrigger { component: component_name, trigger, interface })
+}
+
+const RUN_P3: &str = "wasi:cli/run@0.3.0";
 const RUN_INTERFACES: &[&str] = &["wasi:cli/run@0.2.0", "wasi:cli/run@0.3.0"];
 const RUN: &str = "`wasi:cli/run@0.2` or `wasi:cli/run@0.3`";
 
@@ -196,9 +221,12 @@ fn warn(workload: &Workload, units: &[Unit], graph: &Graph<'_>, problems: &mut V
     }
     for (name, component) in workload.components.iter().filter(|(name, _)| reached.contains(name)) {
         if units.iter().any(|u| u.entry == *name) {
+            if component.service.is_some() && component.instances.is_some() {
+                problems.push(Problem::ServiceInstances { component: name.clone() });
+            }
             continue;
         }
-        let set = [("limits", component.limits.is_default()), ("instances", component.instances.is_default())];
+        let set = [("limits", component.limits.is_default()), ("instances", component.instances.is_none())];
         for (key, _) in set.into_iter().filter(|(_, default)| !default) {
             let entries = units.iter().filter(|u| u.components.contains(name)).map(|u| u.entry.clone()).collect();
             problems.push(Problem::NoEffect { component: name.clone(), key: key.to_owned(), entries });

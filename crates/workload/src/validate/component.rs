@@ -42,7 +42,13 @@ pub(super) fn check(name: &Name, component: &Component, workload: &Workload, pro
     }
     mounts(name, component, workload, problems);
     limits(&format!("{place}.limits"), &component.limits, problems);
-    instances(&format!("{place}.instances"), &component.instances, problems);
+    if let Some(declared) = &component.instances {
+        instances(&format!("{place}.instances"), declared, problems);
+    }
+    if component.service.is_some_and(|service| service.max_restarts == Some(0)) {
+        let message = format!("expected a value above 0 for `{place}.service.max-restarts`, found 0");
+        problems.push(invalid(format!("{place}.service.max-restarts"), message, "set `restart = \"never\"` instead"));
+    }
 }
 
 fn source(place: &str, source: &Source, problems: &mut Vec<Problem>) {
@@ -139,17 +145,23 @@ fn not_zero(place: &str, key: &str, problems: &mut Vec<Problem>) {
 }
 
 fn instances(place: &str, instances: &Instances, problems: &mut Vec<Problem>) {
-    let Instances { mode, size, calls, concurrent, idle } = instances;
+    let Instances { mode, size, calls, concurrent, idle, most } = instances;
     let zero = [
         ("size", *size == Some(0)),
         ("calls", *calls == Some(0)),
         ("concurrent", *concurrent == Some(0)),
         ("idle", idle.is_some_and(|n| n.0 == 0)),
+        ("most", *most == Some(0)),
     ];
     for (key, _) in zero.into_iter().filter(|(_, zero)| *zero) {
         not_zero(place, key, problems);
     }
-    let set = [("calls", calls.is_some()), ("concurrent", concurrent.is_some()), ("idle", idle.is_some())];
+    let set = [
+        ("calls", calls.is_some()),
+        ("concurrent", concurrent.is_some()),
+        ("idle", idle.is_some()),
+        ("most", most.is_some()),
+    ];
     for (key, _) in set.into_iter().filter(|(_, set)| *set && *mode != InstancesMode::Reuse) {
         let message = format!("`{key}` in `{place}` requires mode `reuse`");
         problems.push(invalid(format!("{place}.{key}"), message, format!("set `mode = \"reuse\"`, or remove `{key}`")));

@@ -20,6 +20,7 @@ use wasmtime_wasi::p3::bindings::sockets::types as p3_types;
 use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
 use workload::manifest::{HostRule, Protocol};
 
+use super::denials::Denials;
 use super::network::Network;
 use crate::plugin::Link;
 use crate::store::{Scope, StoreData, View};
@@ -83,7 +84,7 @@ pub struct Resolver(Arc<Network>);
 impl Resolver {
     /// Creates a resolver for these `hosts` that belongs to no workload, for tests of a plugin.
     pub fn new(hosts: Vec<HostRule>) -> Self {
-        Self::of(Arc::new(Network::new(hosts, Arc::default(), Lookups::new(1))))
+        Self::of(Arc::new(Network::new(hosts, Arc::default(), Lookups::new(1), Denials::default())))
     }
 
     pub(in crate::wasi) fn of(network: Arc<Network>) -> Self {
@@ -93,6 +94,12 @@ impl Resolver {
     /// Returns the component's `hosts`.
     pub fn hosts(&self) -> &[HostRule] {
         self.0.rules()
+    }
+
+    /// Logs that a request of the component was denied: `target` is an entry of `hosts` that would allow it. Each target is logged
+    /// once.
+    pub fn log_denied(&self, target: &str) {
+        self.0.log_denied(target);
     }
 
     /// Resolves a host to the addresses that the component may connect to. The caller connects to these addresses and does not
@@ -110,7 +117,7 @@ impl Resolver {
 /// Why a lookup of a component fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LookupError {
-    /// No entry of `hosts` allows the name.
+    /// No entry of `hosts` allows the name. Guests see what the engine gives for a denied lookup.
     Denied,
     /// The text is not a host name.
     Invalid,
@@ -192,7 +199,7 @@ impl Pollable for AddressStream {
 impl From<LookupError> for p2::ErrorCode {
     fn from(error: LookupError) -> Self {
         match error {
-            LookupError::Denied => Self::AccessDenied,
+            LookupError::Denied => Self::PermanentResolverFailure,
             LookupError::Invalid => Self::InvalidArgument,
             LookupError::Unresolvable => Self::NameUnresolvable,
         }
@@ -202,7 +209,7 @@ impl From<LookupError> for p2::ErrorCode {
 impl From<LookupError> for p3::ErrorCode {
     fn from(error: LookupError) -> Self {
         match error {
-            LookupError::Denied => Self::AccessDenied,
+            LookupError::Denied => Self::PermanentResolverFailure,
             LookupError::Invalid => Self::InvalidArgument,
             LookupError::Unresolvable => Self::NameUnresolvable,
         }

@@ -1,12 +1,16 @@
 //! The virtual loopback of a workload: its components reach each other's sockets through it, and no other process does.
 //!
 //! A virtual port of the loopback maps to the real port to which a socket is bound. This module translates between the two, and
-//! decides which connections a socket may make and accept. It opens no socket.
+//! decides which connections a socket may make and accept. While a service is starting, a connection to a port on which no socket
+//! listens waits for one. It opens no socket.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use workload::manifest::Protocol;
 
@@ -17,9 +21,16 @@ const MAX_ANNOUNCED: usize = 8192;
 /// The port at which the search for a free virtual port wraps around.
 const FIRST_FREE: u16 = 1024;
 
+/// How long a service may take from its start until it listens. A connection waits no longer than this.
+const START_TIME: Duration = Duration::from_secs(5);
+
 /// The loopback of one workload.
 #[derive(Default)]
-pub(crate) struct Loopback(Mutex<Table>);
+pub(crate) struct Loopback {
+    table: Mutex<Table>,
+    /// Notified when a socket listens, and when a service is no longer starting.
+    changed: Notify,
+}
 
 #[derive(Default)]
 struct Table {
@@ -29,6 +40,8 @@ struct Table {
     real: HashMap<Key, (u16, u64)>,
     /// The connections that are not accepted yet, by the real address that they come from.
     announced: HashMap<SocketAddr, Announced>,
+    /// The services that are starting, with the end of the time that each has for it.
+    starting: HashMap<u64, Instant>,
     last_id: u64,
 }
 
@@ -102,7 +115,30 @@ impl Table {
 
 impl Loopback {
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a service of the workload, which has not started yet.
+    pub(crate) fn register_service(self: &Arc<Self>) -> ServiceStart {
+        ServiceStart { loopback: self.clone(), id: self.table().next_id() }
+    }
+
+    /// Waits until a socket listens on a TCP port, as long as a service is starting that may open it.
+    pub(super) async fn wait_for_listener(&self, v6: bool, port: u16) {
+        let longest = Instant::now() + START_TIME;
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Registered before the table is read, so that a change in between is not missed.
+            changed.as_mut().enable();
+            if self.real_port(Protocol::Tcp, v6, port).is_ok() {
+                return;
+            }
+            let Some(until) = self.table().starting.values().max().copied() else { return };
+            let until = until.min(longest);
+            if until <= Instant::now() || tokio::time::timeout_at(until, changed).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Reserves a virtual port for a socket that is about to be bound. For port 0, [`PortBinding::set_real`] chooses a free one.
@@ -203,6 +239,7 @@ impl PortBinding {
         if let Some(port) = self.loopback.table().ports.get_mut(&self.key) {
             port.listening = true;
         }
+        self.loopback.changed.notify_waiters();
     }
 }
 
@@ -219,6 +256,27 @@ impl Drop for PortBinding {
             table.real.remove(&real);
         }
         table.announced.retain(|_, announced| announced.listener != self.id);
+    }
+}
+
+/// A service, from its first start to its end.
+pub(crate) struct ServiceStart {
+    loopback: Arc<Loopback>,
+    id: u64,
+}
+
+impl ServiceStart {
+    /// Marks the service as one that starts after `delay`.
+    pub(crate) fn starts_after(&self, delay: Duration) {
+        let until = Instant::now() + delay + START_TIME;
+        self.loopback.table().starting.insert(self.id, until);
+    }
+}
+
+impl Drop for ServiceStart {
+    fn drop(&mut self) {
+        self.loopback.table().starting.remove(&self.id);
+        self.loopback.changed.notify_waiters();
     }
 }
 

@@ -11,6 +11,7 @@ use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtx};
 use workload::manifest::{HostPattern, HostRule, Protocol};
 
 use super::connections::{Connections, OpenGuard};
+use super::denials::Denials;
 use super::lookup::{LookupError, Lookups, Resolved};
 use super::loopback::Loopback;
 
@@ -26,11 +27,36 @@ pub(crate) struct Network {
     resolved: Mutex<HashMap<IpAddr, Vec<usize>>>,
     loopback: Arc<Loopback>,
     lookups: Lookups,
+    denials: Denials,
 }
 
 impl Network {
-    pub(crate) fn new(rules: Vec<HostRule>, loopback: Arc<Loopback>, lookups: Lookups) -> Self {
-        Self { rules: rules.into(), resolved: Mutex::default(), loopback, lookups }
+    pub(in crate::wasi) fn new(
+        rules: Vec<HostRule>,
+        loopback: Arc<Loopback>,
+        lookups: Lookups,
+        denials: Denials,
+    ) -> Self {
+        Self { rules: rules.into(), resolved: Mutex::default(), loopback, lookups, denials }
+    }
+
+    /// Logs that a use of an address was denied. What others send to the component is not logged.
+    pub(super) fn log_denial(&self, address: SocketAddr, how: SocketAddrUse) {
+        match how {
+            SocketAddrUse::TcpConnect => self.denials.log(&format!("tcp://{address}")),
+            SocketAddrUse::UdpSend => self.denials.log(&format!("udp://{address}")),
+            SocketAddrUse::TcpListen | SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
+                tracing::debug!(%address, ?how, "address refused: only `hosts = [\"*\"]` allows it");
+            }
+            SocketAddrUse::TcpAccept | SocketAddrUse::UdpReceive => {
+                tracing::debug!(%address, ?how, "address refused: no entry of `hosts` allows it");
+            }
+        }
+    }
+
+    /// Logs that a target was denied, in the form of an entry of `hosts` that would allow it.
+    pub(super) fn log_denied(&self, target: &str) {
+        self.denials.log(target);
     }
 
     pub(in crate::wasi) fn loopback(&self) -> &Arc<Loopback> {
@@ -79,7 +105,7 @@ impl Network {
             let _guard = &guard;
             let allowed = network.allows(address, how);
             if !allowed {
-                tracing::debug!(%address, ?how, "address refused: no entry of `hosts` allows it");
+                network.log_denial(address, how);
             }
             let accepted = (allowed && matches!(how, SocketAddrUse::TcpAccept)).then(|| connections.clone());
             Box::pin(async move {
@@ -131,6 +157,7 @@ impl Network {
     ) -> Result<impl Future<Output = Result<Vec<IpAddr>, LookupError>> + Send + 'static, LookupError> {
         let name = ascii(name).ok_or(LookupError::Invalid)?;
         if !self.may_look_up(&name) {
+            self.denials.log(&name);
             return Err(LookupError::Denied);
         }
         let literal = name.parse::<IpAddr>().ok();
@@ -158,10 +185,8 @@ impl Network {
         let is_own = |address| found.own.contains(&address);
         found.addresses.retain(|address| rules.iter().any(|rule| rule.may_resolve_to(*address, is_own)));
         if found.addresses.is_empty() {
-            tracing::debug!(
-                name,
-                "name refused: it resolves only to addresses that a wildcard of `hosts` does not cover"
-            );
+            // It resolves only to addresses that a wildcard does not cover.
+            self.denials.log(name);
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         Ok(found.addresses)

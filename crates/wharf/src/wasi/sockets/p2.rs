@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use futures_util::FutureExt;
+use wasmtime::StoreContextMut;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddressFamily, IpSocketAddress, Network};
 use wasmtime_wasi::p2::bindings::sockets::tcp::{self, HostTcpSocket, ShutdownType, TcpSocket};
@@ -17,7 +18,10 @@ use wasmtime_wasi::sockets::WasiSocketsCtxView;
 use workload::manifest::Protocol;
 
 use super::loopback::{LoopbackError, localhost};
-use super::{Route, SocketsView};
+use super::{HasSockets, MIN_BACKLOG, Route, SocketsView, at_least};
+use crate::plugin::Link;
+use crate::store::StoreData;
+use crate::wasi::unit;
 
 impl From<LoopbackError> for SocketError {
     fn from(error: LoopbackError) -> Self {
@@ -63,6 +67,7 @@ impl tcp_create_socket::Host for SocketsView<'_> {
         let (mut ctx, guard) = self.socket_context();
         let mut engine = WasiSocketsCtxView { ctx: &mut ctx, table: self.inner.table };
         let socket = tcp_create_socket::Host::create_tcp_socket(&mut engine, family)?;
+        HostTcpSocket::set_listen_backlog_size(&mut engine, Resource::new_borrow(socket.rep()), MIN_BACKLOG)?;
         self.record_socket(socket.rep(), matches!(family, IpAddressFamily::Ipv6), true, guard);
         Ok(socket)
     }
@@ -99,6 +104,32 @@ impl SocketsView<'_> {
 }
 
 impl tcp::Host for SocketsView<'_> {}
+
+/// Links `wasi:sockets/tcp` with a `start-connect` that waits for a service that is starting.
+pub(in crate::wasi) fn link_tcp(link: &mut Link<'_>) -> wasmtime::Result<()> {
+    type Args = (Resource<TcpSocket>, Resource<Network>, IpSocketAddress);
+    tcp::add_to_linker_instance::<StoreData, HasSockets>(&mut link.instance()?, unit::workload_sockets)?;
+    link.replace(|instance| {
+        instance.func_wrap_async(
+            "[method]tcp-socket.start-connect",
+            |mut store: StoreContextMut<'_, StoreData>, (this, network, remote): Args| {
+                Box::new(async move {
+                    let requested = SocketAddr::from(remote);
+                    let missing = unit::workload_sockets(store.data_mut()).missing_listener(this.rep(), requested);
+                    if let Some(loopback) = missing {
+                        loopback.wait_for_listener(requested.is_ipv6(), requested.port()).await;
+                    }
+                    let mut sockets = unit::workload_sockets(store.data_mut());
+                    let started = HostTcpSocket::start_connect(&mut sockets, this, network, remote);
+                    Ok((match started {
+                        Ok(()) => Ok(()),
+                        Err(error) => Err(network::Host::convert_error_code(&mut sockets.inner, error)?),
+                    },))
+                })
+            },
+        )
+    })
+}
 
 impl HostTcpSocket for SocketsView<'_> {
     async fn start_bind(
@@ -174,6 +205,10 @@ impl HostTcpSocket for SocketsView<'_> {
         Ok(self.visible_remote(rep, Protocol::Tcp, real.into()).into())
     }
 
+    fn set_listen_backlog_size(&mut self, this: Resource<TcpSocket>, value: u64) -> SocketResult<()> {
+        HostTcpSocket::set_listen_backlog_size(&mut self.inner, this, at_least(value))
+    }
+
     fn drop(&mut self, this: Resource<TcpSocket>) -> wasmtime::Result<()> {
         self.forget_socket(this.rep());
         HostTcpSocket::drop(&mut self.inner, this)
@@ -184,7 +219,6 @@ impl HostTcpSocket for SocketsView<'_> {
         fn finish_listen(this: Resource<TcpSocket>) -> SocketResult<()>;
         fn is_listening(this: Resource<TcpSocket>) -> wasmtime::Result<bool>;
         fn address_family(this: Resource<TcpSocket>) -> wasmtime::Result<IpAddressFamily>;
-        fn set_listen_backlog_size(this: Resource<TcpSocket>, value: u64) -> SocketResult<()>;
         fn keep_alive_enabled(this: Resource<TcpSocket>) -> SocketResult<bool>;
         fn set_keep_alive_enabled(this: Resource<TcpSocket>, value: bool) -> SocketResult<()>;
         fn keep_alive_idle_time(this: Resource<TcpSocket>) -> SocketResult<u64>;

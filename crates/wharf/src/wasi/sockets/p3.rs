@@ -15,7 +15,7 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtxView};
 use workload::manifest::Protocol;
 
 use super::loopback::{LoopbackError, localhost};
-use super::{HasSockets, Route, SocketsView, unspecified};
+use super::{HasSockets, MIN_BACKLOG, Route, SocketsView, at_least, unspecified};
 use crate::store::StoreData;
 use crate::wasi::hold::hold_until_done;
 use crate::wasi::unit;
@@ -132,6 +132,10 @@ impl HostTcpSocketWithStore<StoreData> for HasSockets {
         remote: IpSocketAddress,
     ) -> SocketResult<()> {
         let rep = socket.rep();
+        if let Some(loopback) = store.with(|mut access| access.get().missing_listener(rep, remote.into())) {
+            let requested = SocketAddr::from(remote);
+            loopback.wait_for_listener(requested.is_ipv6(), requested.port()).await;
+        }
         let real = store.with(|mut access| access.get().prepare_connect(rep, remote.into()))?;
         let view = store.with_getter::<WasiSockets>(unit::sockets);
         <WasiSockets as HostTcpSocketWithStore<StoreData>>::connect(&view, socket, real.into()).await?;
@@ -192,7 +196,9 @@ impl HostTcpSocket for SocketsView<'_> {
             .into());
         }
         let (mut ctx, guard) = self.socket_context();
-        let socket = HostTcpSocket::create(&mut WasiSocketsCtxView { ctx: &mut ctx, table: self.inner.table }, family)?;
+        let mut engine = WasiSocketsCtxView { ctx: &mut ctx, table: self.inner.table };
+        let socket = HostTcpSocket::create(&mut engine, family)?;
+        HostTcpSocket::set_listen_backlog_size(&mut engine, Resource::new_borrow(socket.rep()), MIN_BACKLOG)?;
         self.record_socket(socket.rep(), matches!(family, IpAddressFamily::Ipv6), true, guard);
         Ok(socket)
     }
@@ -209,6 +215,10 @@ impl HostTcpSocket for SocketsView<'_> {
         Ok(self.visible_remote(rep, Protocol::Tcp, real.into()).into())
     }
 
+    fn set_listen_backlog_size(&mut self, socket: Resource<TcpSocket>, value: u64) -> SocketResult<()> {
+        HostTcpSocket::set_listen_backlog_size(&mut self.inner, socket, at_least(value))
+    }
+
     fn drop(&mut self, socket: Resource<TcpSocket>) -> wasmtime::Result<()> {
         self.forget_socket(socket.rep());
         HostTcpSocket::drop(&mut self.inner, socket)
@@ -217,7 +227,6 @@ impl HostTcpSocket for SocketsView<'_> {
     delegate! { HostTcpSocket:
         fn get_is_listening(socket: Resource<TcpSocket>) -> wasmtime::Result<bool>;
         fn get_address_family(socket: Resource<TcpSocket>) -> wasmtime::Result<IpAddressFamily>;
-        fn set_listen_backlog_size(socket: Resource<TcpSocket>, value: u64) -> SocketResult<()>;
         fn get_keep_alive_enabled(socket: Resource<TcpSocket>) -> SocketResult<bool>;
         fn set_keep_alive_enabled(socket: Resource<TcpSocket>, value: bool) -> SocketResult<()>;
         fn get_keep_alive_idle_time(socket: Resource<TcpSocket>) -> SocketResult<u64>;

@@ -1,0 +1,10 @@
+(component
+  (core module $m (func (export "run") (result i32) (i32.const 0)) (func (export "handle")))
+  (core instance $i (instantiate $m))
+  (func $run (result (result)) (canon lift (core func $i "run")))
+  (instance $cli (export "run" (func $run)))
+  (export "wasi:cli/run@0.2.0" (instance $cli))
+  (func $handle (canon lift (core func $i "handle")))
+  (instance $http (export "handle" (func $handle)))
+  (export "wasi:http/incoming-handler@0.2.0" (instance $http))
+)
