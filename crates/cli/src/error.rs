@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use wharf::prepare::load::LoadError;
 use wharf::run::call::CallError;
+use wharf::wasmtime::component::ResourceTableError;
 use wharf::workload::Problem;
 use wharf::workload::manifest::{ManifestProblem, Spans};
 use wharf::{StartError, Termination};
@@ -171,6 +172,8 @@ pub(crate) fn call(error: CallError) -> CliError {
     let wrap = match &error {
         CallError::NoFunction { .. } | CallError::Arguments { .. } => CliError::Usage,
         CallError::Terminated { cause, .. } => match cause {
+            // A program of WASI 0.1 has no error for a full table of files.
+            Termination::Trap(error) if error.chain().any(|cause| cause.is::<ResourceTableError>()) => CliError::Limit,
             Termination::Trap(_) | Termination::Instantiate(_) | Termination::InstanceEnded => CliError::Call,
             Termination::Time(_) | Termination::AfterResponse(_) | Termination::Cpu(_) | Termination::Memory(_) => {
                 CliError::Limit
@@ -180,4 +183,22 @@ pub(crate) fn call(error: CallError) -> CliError {
         _ => CliError::Host,
     };
     wrap(Report::error(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{CallError, Termination, call};
+
+    #[test]
+    fn the_exit_code_says_whose_fault_a_failed_call_is() {
+        let code = |cause| call(CallError::Terminated { function: "run".to_owned(), cause }).exit_code();
+        assert_eq!(code(Termination::Trap(wharf::wasmtime::format_err!("unreachable"))), 5);
+        assert_eq!(code(Termination::NoInstance), 6, "a full pool");
+        let second = Duration::from_secs(1);
+        for limit in [Termination::Time(second), Termination::Cpu(second), Termination::Memory(1)] {
+            assert_eq!(code(limit), 7);
+        }
+    }
 }

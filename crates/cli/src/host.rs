@@ -85,13 +85,17 @@ pub(crate) fn planner(args: &EngineArgs) -> Result<Host, CliError> {
     build(builder(&args, stdio::Null)?)
 }
 
+/// The certificate and key of the command line, if there are any.
+pub(crate) fn tls(listen: &Listen) -> Result<Option<Tls>, CliError> {
+    let (Some(certificate), Some(key)) = (&listen.tls_cert, &listen.tls_key) else { return Ok(None) };
+    let tls = Tls::from_pem_files(certificate, key).map_err(|error| CliError::Host(Report::error(error)))?;
+    Ok(Some(tls))
+}
+
 /// The HTTP server. It listens, and accepts connections only when the caller starts it.
 pub(crate) async fn server(listen: &Listen) -> Result<HttpServer, CliError> {
     let mut settings = Settings::new(listen.listen);
-    if let (Some(certificate), Some(key)) = (&listen.tls_cert, &listen.tls_key) {
-        let tls = Tls::from_pem_files(certificate, key).map_err(|error| CliError::Host(Report::error(error)))?;
-        settings.tls = Some(tls);
-    }
+    settings.tls = tls(listen)?;
     HttpServer::bind(settings).await.map_err(|error| {
         let hint = "choose another address with --listen; port 0 selects a free port";
         CliError::Host(Report::with_hint(error, hint))

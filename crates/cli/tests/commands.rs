@@ -229,7 +229,7 @@ fn run_applies_the_limits_of_the_command_line() {
     let file = program(folder.path(), "spin.wasm", "(loop $ever (br $ever))");
     for limit in ["time=200ms", "cpu=200ms"] {
         let output = run(&["run", "--limit", limit, file.to_str().unwrap()]);
-        assert_eq!(output.status.code(), Some(5), "{limit}");
+        assert_eq!(output.status.code(), Some(7), "{limit}");
         let error = stderr(&output);
         assert!(error.contains(&limit[..limit.find('=').unwrap()]) && error.contains("200ms"), "{error}");
     }
@@ -272,7 +272,7 @@ fn the_limit_of_open_files_applies_to_wasi_0_1_programs() {
     let output = run("files=200");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let output = run("files=20");
-    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(output.status.code(), Some(7));
     assert!(stderr(&output).contains("limit reached: files (20)"), "{}", stderr(&output));
 }
 
@@ -347,4 +347,23 @@ fn run_grants_a_time_zone() {
     let wrong = run(&["run", "--timezone", "Europe/Berlim", file]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(stderr(&wrong).contains("did you mean `Europe/Berlin`?"), "{}", stderr(&wrong));
+}
+
+#[test]
+fn plan_shows_how_entries_run() {
+    let folder = manifest(&format!(
+        "name = 'a'\n[components.web]\nsource = '{}'\ninstances = {{ mode = 'reuse', most = 1 }}\n\
+         limits = {{ memory = '64MiB', concurrency = 8 }}\n[components.worker]\nsource = '{}'\n\
+         service = {{ restart = 'always', max-restarts = 5 }}\n[[triggers.http]]\ncomponent = 'web'\n",
+        path("hello-p2"),
+        path("service-p2")
+    ));
+    let text = stdout(&run(&["plan", folder.path().to_str().unwrap()]));
+    for line in [
+        "instances: reuse, most 1",
+        "limits: concurrency 8, memory 64MiB",
+        "service: restarted always, at most 5 in a row",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
 }

@@ -315,3 +315,27 @@ async fn requests_share_a_connection_within_one_component_only() {
         );
     }
 }
+
+/// What was denied is in the log, once for each target, as the entry of `hosts` that would allow it.
+#[tokio::test]
+async fn denials_are_logged_once() {
+    for generation in GENERATIONS {
+        let mut wharf = wharf();
+        wharf.args(["--log", "info"]);
+        let mut pair = Pair::by(wharf, generation, "hosts = ['https://a.example']", "");
+        for _ in 0..3 {
+            for question in
+                ["connect 192.0.2.1:80", "connect 127.0.0.1:9", "lookup b.example", "http http://c.example:8080/"]
+            {
+                pair.ask("/mine", question).await;
+            }
+        }
+        for target in ["tcp://192.0.2.1:80", "tcp://127.0.0.1:9", "b.example", "http://c.example:8080"] {
+            let line = pair.server.wait_for(&format!("hosts` allows `{target}`"));
+            assert!(line.contains("front") && line.contains("INFO"), "{line}");
+        }
+        pair.server.signal("-TERM");
+        pair.server.wait_for("Draining");
+        assert_eq!(pair.server.lines_with("hosts` allows"), 4);
+    }
+}

@@ -275,6 +275,29 @@ async fn tls_serves_both_protocols() {
     }
     // A client that never completes its TLS handshake does not block the server.
     let _silent = std::net::TcpStream::connect(&server.address).unwrap();
+
+    // A certificate that cannot be read leaves the one in use; a new one is for new connections.
+    let connects = async |address: &str, roots: &rustls::RootCertStore| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_root_certificates(roots.clone()).with_no_client_auth();
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        connector.connect("localhost".try_into().unwrap(), stream).await.is_ok()
+    };
+    std::fs::write(&cert, "not a certificate").unwrap();
+    server.signal("-HUP");
+    server.wait_for("cannot read a certificate");
+    assert!(connects(&server.address, &roots).await);
+    let renewed = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    std::fs::write(&cert, renewed.cert.pem()).unwrap();
+    std::fs::write(&key, renewed.signing_key.serialize_pem()).unwrap();
+    server.signal("-HUP");
+    server.wait_for("Reloaded the certificate");
+    assert!(!connects(&server.address, &roots).await, "the old certificate is no longer served");
+    let mut new_roots = rustls::RootCertStore::empty();
+    new_roots.add(renewed.cert.der().clone()).unwrap();
+    assert!(connects(&server.address, &new_roots).await);
 }
 
 /// Starts a request that is in progress until the test ends its body.

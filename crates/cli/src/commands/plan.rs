@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use wharf::host::Plan as Planned;
-use wharf::workload::manifest::{Access, Component, Extensions, TriggerEntry};
+use wharf::workload::manifest::{Access, Component, Extensions, Instances, Restart, TriggerEntry};
 use wharf::workload::resolution::ResolvedImport;
 use wharf::workload::{Name, Provider, Unit, Workload};
 
@@ -47,17 +47,52 @@ fn grants(component: &Component) -> Vec<String> {
     [env, args, config, hosts].into_iter().flatten().chain(volumes).collect()
 }
 
+/// How an entry runs: as a service, in which instances, and within which limits of its own.
+fn runs_as(component: &Component) -> Vec<(&'static str, String)> {
+    let service = component.service.map(|service| {
+        let bound = service.max_restarts.map_or_else(String::new, |most| format!(", at most {most} in a row"));
+        ("service", format!("restarted {}{bound}", when(service.restart)))
+    });
+    // A service runs in one instance, whatever the policy is.
+    let instances = component.service.is_none().then(|| ("instances", instances(component.instances.as_ref())));
+    let limits = serde_json::to_value(&component.limits).unwrap_or_default();
+    let limits: Vec<_> = limits.as_object().into_iter().flatten().map(|(key, value)| limit(key, value)).collect();
+    let limits = (!limits.is_empty()).then(|| ("limits", limits.join(", ")));
+    [service, instances, limits].into_iter().flatten().collect()
+}
+
+fn when(restart: Restart) -> &'static str {
+    match restart {
+        Restart::Always => "always",
+        Restart::OnFailure => "on failure",
+        Restart::Never => "never",
+    }
+}
+
+fn limit(key: &str, value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| format!("{key} {value}"), |text| format!("{key} {text}"))
+}
+
+/// The instance policy, with the parameters that are set.
+fn instances(declared: Option<&Instances>) -> String {
+    let Some(declared) = declared else { return "fresh".to_owned() };
+    let fields = serde_json::to_value(declared).unwrap_or_default();
+    let mode = fields["mode"].as_str().unwrap_or_default().to_owned();
+    let parameters = fields.as_object().into_iter().flatten().filter(|(key, _)| *key != "mode");
+    std::iter::once(mode).chain(parameters.map(|(key, value)| limit(key, value))).collect::<Vec<_>>().join(", ")
+}
+
 fn print(workload: &Workload, plan: &Planned) {
     anstream::println!("{BOLD}{}{BOLD:#}", workload.id());
     for unit in &plan.resolution.units {
         anstream::println!("{DIM}unit of{DIM:#} {BOLD}{}{BOLD:#}{}", unit.entry, triggers(workload, unit));
         // Components are listed in instantiation order. The reverse begins with the entry, where a call begins.
         for name in unit.components.iter().rev() {
-            print_component(workload, plan, name);
+            print_component(workload, plan, name, *name == unit.entry);
         }
     }
     if plan.resolution.units.is_empty() {
-        plan.resolution.components.keys().for_each(|name| print_component(workload, plan, name));
+        plan.resolution.components.keys().for_each(|name| print_component(workload, plan, name, false));
     }
 }
 
@@ -72,7 +107,7 @@ fn triggers(workload: &Workload, unit: &Unit) -> String {
     if triggers.is_empty() { String::new() } else { format!(" {DIM}({}){DIM:#}", triggers.join(", ")) }
 }
 
-fn print_component(workload: &Workload, plan: &Planned, name: &Name) {
+fn print_component(workload: &Workload, plan: &Planned, name: &Name, is_entry: bool) {
     anstream::println!("├─ {NAME}{name}{NAME:#}");
     for ResolvedImport { import, label, interface, provider } in &plan.resolution.components[name] {
         let implements = match (label, interface) {
@@ -80,6 +115,11 @@ fn print_component(workload: &Workload, plan: &Planned, name: &Name) {
             _ => String::new(),
         };
         anstream::println!("│  ├─ {import}{implements} {DIM}←{DIM:#} {}", describe(provider));
+    }
+    if let Some(component) = workload.components.get(name).filter(|_| is_entry) {
+        for (what, how) in runs_as(component) {
+            anstream::println!("│  ├─ {DIM}{what}:{DIM:#} {how}");
+        }
     }
     let grants = workload.components.get(name).map(grants).unwrap_or_default();
     let grants = if grants.is_empty() { format!("{DIM}nothing{DIM:#}") } else { grants.join("; ") };

@@ -17,5 +17,5 @@ pub(crate) async fn serve(engine: &EngineArgs, args: &Serve) -> Result<ExitCode,
     let route = HttpTrigger { component, host: None, path: HttpPath::default() };
     workload.triggers.push(route).map_err(|error| CliError::Usage(Report::error(error)))?;
     let server = host::server(&args.listen).await?;
-    super::up::serve(engine, vec![(workload, Declared::default())], server, None).await
+    super::up::serve(engine, vec![(workload, Declared::default())], server, &args.listen, None).await
 }

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use wharf::host::Running;
 use wharf::workload::Workload;
-use wharf::workload::manifest::HttpTrigger;
+use wharf::workload::manifest::{HttpTrigger, TriggerKind as _};
 use wharf::{Host, stdio};
 use wharf_http::HttpServer;
 
-use crate::args::{EngineArgs, Up};
+use crate::args::{EngineArgs, Listen, Up};
 use crate::error::{self, CliError, Declared, Report};
 use crate::output::{BOLD, DIM, NAME};
 use crate::{host, logging, manifest, output};
@@ -24,15 +26,16 @@ type Declaration = (Workload, Declared);
 pub(crate) async fn up(engine: &EngineArgs, args: &Up) -> Result<ExitCode, CliError> {
     let declared = read(args)?;
     let server = host::server(&args.listen).await?;
-    serve(engine, declared, server, Some(args)).await
+    serve(engine, declared, server, &args.listen, Some(args)).await
 }
 
 /// Starts workloads, prints their routes, accepts requests, and drains at SIGINT or SIGTERM. At SIGHUP it reloads the
-/// manifests, if there are any.
+/// certificate and the manifests, if there are any.
 pub(crate) async fn serve(
     engine: &EngineArgs,
     declared: Vec<Declaration>,
     server: HttpServer,
+    listen: &Listen,
     manifests: Option<&Up>,
 ) -> Result<ExitCode, CliError> {
     let host = host::build(host::builder(engine, stdio::Log)?.trigger(server.clone()))?;
@@ -45,19 +48,27 @@ pub(crate) async fn serve(
     announce(&declared, &server);
     server.accept();
     loop {
-        match (signals.next().await, manifests) {
-            (Signal::Stop, _) => return drain(&host, &mut signals).await,
-            (Signal::Reload, Some(args)) => {
-                let reloaded = tokio::select! {
-                    reloaded = reload(&host, args) => reloaded,
-                    () = signals.stop() => return drain(&host, &mut signals).await,
-                };
-                // A workload whose replacement fails continues to run.
-                if let Err(error) = reloaded {
-                    error.print();
-                }
+        if let Signal::Stop = signals.next().await {
+            return drain(&host, &mut signals).await;
+        }
+        // A certificate that cannot be read leaves the one in use.
+        match host::tls(listen) {
+            Ok(Some(tls)) => {
+                server.set_tls(tls);
+                logging::print(&format!("{DIM}Reloaded the certificate{DIM:#}\n"));
             }
-            (Signal::Reload, None) => tracing::warn!("SIGHUP ignored: `wharf serve` has no manifest to reload"),
+            Ok(None) if manifests.is_none() => tracing::warn!("SIGHUP ignored: there is nothing to reload"),
+            Ok(None) => {}
+            Err(error) => drop(error.print()),
+        }
+        let Some(args) = manifests else { continue };
+        let reloaded = tokio::select! {
+            reloaded = reload(&host, args) => reloaded,
+            () = signals.stop() => return drain(&host, &mut signals).await,
+        };
+        // A workload whose replacement fails continues to run.
+        if let Err(error) = reloaded {
+            error.print();
         }
     }
 }
@@ -103,6 +114,7 @@ async fn start(host: &Host, declared: &[Declaration]) -> Result<(), CliError> {
 async fn reload(host: &Host, args: &Up) -> Result<(), CliError> {
     let declared = read(args)?;
     let wanted: BTreeSet<String> = declared.iter().map(|(workload, _)| workload.id()).collect();
+    let before = versions(host);
     let failed = apply(host, declared).await;
     let mut removed: Vec<Workload> = Vec::new();
     for id in host.heartbeat().workloads.into_iter().map(|workload| workload.id).filter(|id| !wanted.contains(id)) {
@@ -113,6 +125,11 @@ async fn reload(host: &Host, args: &Up) -> Result<(), CliError> {
         logging::print(&format!("{DIM}Stopped{DIM:#} {NAME}{id}{NAME:#}\n"));
     }
     if failed.is_empty() {
+        let after = versions(host);
+        let is_same = |(old, new): (&Arc<Running>, &Arc<Running>)| Arc::ptr_eq(old, new);
+        if before.len() == after.len() && before.iter().zip(&after).all(is_same) {
+            logging::print(&format!("{DIM}Nothing has changed{DIM:#}\n"));
+        }
         return Ok(());
     }
     // A removed workload may have held a route that a failed one needs.
@@ -127,17 +144,27 @@ async fn reload(host: &Host, args: &Up) -> Result<(), CliError> {
     Err(error)
 }
 
+/// The versions that run.
+fn versions(host: &Host) -> Vec<Arc<Running>> {
+    host.heartbeat().workloads.iter().filter_map(|workload| host.running(&workload.id).ok()).collect()
+}
+
 /// Starts or replaces workloads, [`CONCURRENT_STARTS`] at a time. Returns those that failed, with their errors.
 async fn apply(host: &Host, declared: Vec<Declaration>) -> Vec<(Declaration, CliError)> {
     let applying = declared.into_iter().map(|(workload, origin)| async move {
         let id = workload.id();
-        let applied = match host.running(&id) {
-            Ok(_) => host.workload_update(workload.clone()).await,
-            Err(_) => host.workload_start(workload.clone()).await,
+        let before = host.running(&id).ok();
+        let applied = match before {
+            Some(_) => host.workload_update(workload.clone()).await,
+            None => host.workload_start(workload.clone()).await,
         };
         match applied {
             Ok(_) => {
-                logging::print(&format!("{DIM}Reloaded{DIM:#} {NAME}{id}{NAME:#}\n"));
+                let after = host.running(&id).ok();
+                let same = before.as_ref().zip(after.as_ref()).is_some_and(|(old, new)| Arc::ptr_eq(old, new));
+                if !same {
+                    logging::print(&format!("{DIM}Reloaded{DIM:#} {NAME}{id}{NAME:#}\n"));
+                }
                 None
             }
             Err(error) => {
@@ -166,6 +193,33 @@ fn announce(declared: &[Declaration], server: &HttpServer) {
     if routes.len() > MAX_LISTED_ROUTES {
         logging::print(&format!("  {DIM}and {} more{DIM:#}\n", routes.len() - MAX_LISTED_ROUTES));
     }
+    let others = declared.iter().flat_map(|(workload, _)| without_route(workload));
+    let others: Vec<_> = others.collect();
+    for other in others.iter().take(MAX_LISTED_ROUTES) {
+        logging::print(&format!("  {other}\n"));
+    }
+    if others.len() > MAX_LISTED_ROUTES {
+        logging::print(&format!("  {DIM}and {} more{DIM:#}\n", others.len() - MAX_LISTED_ROUTES));
+    }
+}
+
+/// The services and other triggers of a workload; if it has none and no route either, that nothing calls it.
+fn without_route(workload: &Workload) -> Vec<String> {
+    let id = workload.id();
+    let services = workload.components.iter().filter(|(_, component)| component.service.is_some());
+    let services = services.map(|(name, _)| format!("{DIM}service{DIM:#} {NAME}{name}{NAME:#} {DIM}of {id}{DIM:#}"));
+    let others = workload.triggers.entries().filter(|(kind, ..)| *kind != HttpTrigger::KEY);
+    let others = others.map(|(kind, _, trigger)| {
+        format!("{DIM}{kind}{DIM:#} {NAME}{}{NAME:#} {DIM}of {id}{DIM:#}", trigger.component)
+    });
+    let mut lines: Vec<_> = services.chain(others).collect();
+    if lines.is_empty() && workload.triggers.is_empty() {
+        lines.push(format!(
+            "{NAME}{id}{NAME:#} {DIM}has no trigger and no service, so nothing calls it; add `[[triggers.http]]` with its \
+             `component`{DIM:#}"
+        ));
+    }
+    lines
 }
 
 /// Waits for the calls in progress. A second signal aborts them.

@@ -118,6 +118,11 @@ impl Server {
         }
     }
 
+    /// How many of the lines seen so far contain this text.
+    pub fn lines_with(&self, text: &str) -> usize {
+        self.seen.iter().filter(|line| line.contains(text)).count()
+    }
+
     /// Discards the lines seen so far, so that the next wait is for a new line.
     pub fn forget(&mut self) {
         self.seen.clear();

@@ -94,7 +94,7 @@ impl Routes {
     /// Adds one workload's routes.
     ///
     /// # Errors
-    /// When another workload has one of the routes already.
+    /// Every route that another workload has already.
     pub(crate) fn add(
         &mut self,
         workload: &str,
@@ -102,6 +102,7 @@ impl Routes {
         handler: impl Fn(&Name) -> Option<Arc<ProxyHandler>>,
     ) -> Result<(), TriggerError> {
         let workload: Arc<str> = workload.into();
+        let mut errors = Vec::new();
         for (i, trigger) in triggers.iter().enumerate() {
             let Some(handler) = handler(&trigger.component) else { continue };
             self.max_headers = self.max_headers.max(handler.tracker().limits().headers);
@@ -115,12 +116,13 @@ impl Routes {
                     trigger.path, other.workload
                 );
                 let place = format!("triggers.http.{i}.path");
-                return Err(TriggerError::new(message).at(place).hint("change the path or host of one of them"));
+                errors.push(TriggerError::new(message).at(place).hint("change the path or host of one of them"));
+                continue;
             }
             routes.insert_mut(path, Route { workload: workload.clone(), handler });
             self.set_paths(host, paths);
         }
-        Ok(())
+        TriggerError::all(errors).map_or(Ok(()), Err)
     }
 
     /// Removes the routes that these triggers of a workload have.

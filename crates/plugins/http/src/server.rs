@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::header::HOST;
@@ -16,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -63,6 +65,8 @@ struct Inner {
     /// The authority of HTTP/1.0 requests without a Host header.
     authority: HeaderValue,
     clients: Arc<Clients>,
+    /// The certificate and key of new connections; `None` without TLS.
+    tls: Option<ArcSwap<ServerConfig>>,
     /// Present until [`accept`](HttpServer::accept) takes it.
     listener: Mutex<Option<TcpListener>>,
     routes: ArcSwap<Routes>,
@@ -85,6 +89,7 @@ impl HttpServer {
         Ok(Self(Arc::new(Inner {
             authority,
             clients: Clients::new(settings.max_connections),
+            tls: settings.tls.clone().map(|tls| ArcSwap::new(tls.0)),
             settings,
             address,
             listener: Mutex::new(Some(listener)),
@@ -101,8 +106,16 @@ impl HttpServer {
 
     /// The server's URL, such as `http://127.0.0.1:8000/`.
     pub fn url(&self) -> String {
-        let scheme = if self.0.settings.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.0.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}/", self.0.address)
+    }
+
+    /// Replaces the certificate and key. Connections from now on use them; those that are open keep theirs. A server that was
+    /// bound without TLS stays without.
+    pub fn set_tls(&self, tls: Tls) {
+        if let Some(current) = &self.0.tls {
+            current.store(tls.0);
+        }
     }
 
     /// Starts to accept connections. Further calls do nothing.
@@ -191,7 +204,7 @@ fn is_connection_error(error: &std::io::Error) -> bool {
 fn reject(server: &Inner, stream: &TcpStream) {
     tracing::debug!(max_connections = server.settings.max_connections, "connection rejected: too many are open");
     // Over TLS, a response would require a handshake first.
-    if server.settings.tls.is_none() {
+    if server.tls.is_none() {
         stream.try_write(TOO_MANY_CONNECTIONS).ok();
     }
 }
@@ -205,10 +218,10 @@ async fn handle_connection(server: Arc<Inner>, stream: TcpStream, permit: Connec
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let Some(tls) = &server.settings.tls else {
+    let Some(tls) = &server.tls else {
         return serve_connection(&server, stream, &permit, signal, false).await;
     };
-    let handshake = TlsAcceptor::from(tls.0.clone()).accept(stream);
+    let handshake = TlsAcceptor::from(tls.load_full()).accept(stream);
     let handshake = tokio::time::timeout(server.settings.handshake_timeout, handshake);
     let accepted = tokio::select! {
         accepted = handshake => accepted,

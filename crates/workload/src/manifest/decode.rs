@@ -281,7 +281,7 @@ pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a s
     if text.len() > MAX_GUESSED {
         return None;
     }
-    let most = |c: &str| (c.len().max(text.len()) / 3).max(1);
+    let most = |c: &str| c.len().max(text.len()) / 3;
     candidates
         .into_iter()
         .take(MAX_CANDIDATES)

@@ -53,7 +53,7 @@ pub enum HostPattern {
 }
 
 /// One entry of `hosts`: `[scheme://]host[:port]`. An omitted part is unrestricted, except that the port of
-/// `http` and `https` defaults to 80 and 443.
+/// `http` and `https` defaults to 80 and 443. The port `*` is any port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostRule {
     /// The protocol; any if `None`.
@@ -70,8 +70,8 @@ pub enum HostRuleError {
     /// The scheme is unknown.
     #[error("unknown scheme `{0}`; expected `http`, `https`, `tcp` or `udp`")]
     Scheme(String),
-    /// The port is not a number from 1 to 65535.
-    #[error("expected a port from 1 to 65535, found `{0}`")]
+    /// The port is not `*` or a number from 1 to 65535.
+    #[error("expected a port from 1 to 65535, or `*` for any, found `{0}`")]
     Port(String),
     /// The host is not a name, wildcard, address or network.
     #[error("expected a host name, `*`, `*.suffix`, an address or a network such as `10.0.0.0/8`, found `{0}`")]
@@ -105,9 +105,10 @@ impl HostRule {
             }
     }
 
-    /// The port, unless it is the protocol's default.
-    fn shown_port(&self) -> Option<u16> {
-        self.port.filter(|port| Some(*port) != self.protocol.and_then(Protocol::default_port))
+    /// The port as text, unless it is what the rule has without one.
+    fn shown_port(&self) -> Option<String> {
+        let omitted = self.protocol.and_then(Protocol::default_port);
+        (self.port != omitted).then(|| self.port.map_or_else(|| ANY_PORT.to_owned(), |port| port.to_string()))
     }
 
     /// Whether the rule matches this protocol and port.
@@ -150,9 +151,9 @@ impl FromStr for HostRule {
         // Networks come first: their slash does not start a path, nor does an unbracketed IPv6 colon start a port.
         if let Some((host, port)) = rest.rsplit_once(':')
             && (host.ends_with(']') || !host.contains(':'))
-            && let (Some(net), Ok(port @ 1..)) = (network(host), port.parse::<u16>())
+            && let (Some(net), Ok(port)) = (network(host), parse_port(port))
         {
-            return Ok(Self { protocol, host: HostPattern::Net(net), port: Some(port) });
+            return Ok(Self { protocol, host: HostPattern::Net(net), port });
         }
         if let Some(net) = network(rest) {
             return Ok(Self { protocol, host: HostPattern::Net(net), port: protocol.and_then(Protocol::default_port) });
@@ -162,14 +163,22 @@ impl FromStr for HostRule {
             return Err(HostRuleError::Path(text[..end].to_owned()));
         }
         let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => {
-                let number = port.parse().ok().filter(|p| *p != 0);
-                (host, Some(number.ok_or_else(|| HostRuleError::Port(port.to_owned()))?))
-            }
+            Some((host, port)) if !port.ends_with(']') => (host, parse_port(port)?),
             _ => (rest, protocol.and_then(Protocol::default_port)),
         };
         Ok(Self { protocol, host: pattern(host)?, port })
     }
+}
+
+/// Any port, as the text of a rule has it.
+const ANY_PORT: &str = "*";
+
+fn parse_port(text: &str) -> Result<Option<u16>, HostRuleError> {
+    if text == ANY_PORT {
+        return Ok(None);
+    }
+    let number = text.parse().ok().filter(|port| *port != 0);
+    number.map(Some).ok_or_else(|| HostRuleError::Port(text.to_owned()))
 }
 
 fn network(text: &str) -> Option<IpNet> {
@@ -233,7 +242,8 @@ impl JsonSchema for HostRule {
         schemars::json_schema!({
             "type": "string",
             "description": "[scheme://]host[:port]: scheme http, https, tcp or udp; host a name, *, *.suffix, an \
-                            address or a network. Such as https://api.example.com, *.example.com:443, 10.0.0.0/8."
+                            address or a network; port a number, or * for any. Such as https://api.example.com, \
+                            https://example.com:*, *.example.com:443, 10.0.0.0/8."
         })
     }
 }
@@ -278,6 +288,10 @@ mod tests {
         assert!(!net.allows_name(Tcp, "ten.example.com", 1), "a name is no address");
         assert!(rule("[::1]:53").allows_name(Tcp, "[::1]", 53));
         assert!(rule("*").allows_name(Http, "anything", 1));
+        let any_port = rule("http://10.0.0.1:*");
+        assert!(any_port.allows_name(Http, "10.0.0.1", 80) && any_port.allows_name(Http, "10.0.0.1", 9000));
+        assert!(!any_port.allows_name(Https, "10.0.0.1", 443));
+        assert_eq!(rule("tcp://a.example:*"), rule("tcp://a.example"));
     }
 
     #[test]
@@ -297,6 +311,8 @@ mod tests {
             "tcp://10.0.0.0/8:5432",
             "[fd00::/8]:53",
             "http://10.0.0.0/8",
+            "https://example.com:*",
+            "http://[fd00::/8]:*",
         ] {
             assert_eq!(rule(text).to_string(), text);
             assert_eq!(rule(&rule(text).to_string()), rule(text));

@@ -193,10 +193,21 @@ fn provider(host: &HostInterface) -> String {
 
 fn like_name(at: &Importer<'_>, wanted: &InterfaceName) -> Option<NearMiss> {
     let text = wanted.unversioned();
+    // A name is a likely correction if each of its parts is.
+    let is_like = |known: &InterfaceName| {
+        let parts = [
+            (&wanted.namespace, &known.namespace),
+            (&wanted.package, &known.package),
+            (&wanted.interface, &known.interface),
+        ];
+        parts.into_iter().all(|(wanted, known)| wanted == known || nearest(wanted, [known.as_str()]).is_some())
+    };
     let exported = at.exports.0.values().flatten().filter(|(name, _)| *name != at.name);
     let mut known: Vec<(String, String, String)> = exported
-        .filter_map(|(name, e)| Some((e.interface.as_ref()?.unversioned(), format!("`{name}`"), e.name.clone())))
-        .chain(at.host.iter().map(|h| (h.name.unversioned(), provider(h), h.name.to_string())))
+        .filter_map(|(name, e)| Some((e.interface.as_ref()?, format!("`{name}`"), e.name.clone())))
+        .chain(at.host.iter().map(|h| (&h.name, provider(h), h.name.to_string())))
+        .filter(|(known, ..)| is_like(known))
+        .map(|(known, provider, name)| (known.unversioned(), provider, name))
         .collect();
     known.sort();
     let near = nearest(&text, known.iter().map(|(name, ..)| name.as_str()))?;

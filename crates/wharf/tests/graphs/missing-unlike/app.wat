@@ -1,0 +1,3 @@
+(component
+  (import "wasi:tls/stdin@0.2.0" (instance (export "f" (func))))
+)
