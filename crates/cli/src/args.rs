@@ -113,8 +113,10 @@ pub(crate) enum Command {
     /// Show the imports, exports, producers and WIT of a component.
     #[command(after_help = "Example:\n  wharf inspect hello.wasm")]
     Inspect(Inspect),
-    /// Write the fused component of a workload's unit.
-    #[command(after_help = "Example:\n  wharf compose examples/guestbook -o guestbook.wasm")]
+    /// Write the fused component of a workload's unit, which `serve` and `run` take.
+    #[command(
+        after_help = "Examples:\n  wharf compose examples/guestbook -o guestbook.wasm\n  wharf serve guestbook.wasm --dir ./data::/data\n  wharf compose --flat -o for-any-host.wasm"
+    )]
     Compose(Compose),
     /// Print the manifest's JSON Schema.
     Schema,
@@ -272,6 +274,9 @@ pub(crate) struct Compose {
     /// Entry component of the unit; required if the workload has several units.
     #[arg(long)]
     pub(crate) unit: Option<String>,
+    /// Write a component for other hosts: its parts share all grants.
+    #[arg(long)]
+    pub(crate) flat: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,51 +1,138 @@
 //! The workload of a component that the command line names: its flags become grants and limits.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use wharf::workload::manifest::{Access, Component, HostRule, Mount, Volume};
+use wharf::prepare::compose::Composed;
+use wharf::workload::manifest::{Access, Component, HostRule, Mount, TimeZone, Volume};
 use wharf::workload::{Name, Workload};
 
 use crate::args::Grants;
 use crate::error::{CliError, Report};
 
-/// A workload of one component, named after its file.
-pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<Workload, CliError> {
+/// A workload, and the component of it that is called.
+pub(crate) struct Called {
+    pub(crate) workload: Workload,
+    pub(crate) entry: Name,
+}
+
+impl Called {
+    /// The component that is called.
+    pub(crate) fn component(&mut self) -> Option<&mut Component> {
+        self.workload.components.get_mut(&self.entry)
+    }
+}
+
+/// The workload of a component, named after its file. A composed component is a workload of its parts: each is granted what it had
+/// in the workload that it was composed from, as far as flags grant it; what no part had goes to the one that is called.
+pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<Called, CliError> {
     let name = name(path);
-    let mut workload = Workload::new(name.clone());
-    let mut component = Component::from_path(path);
+    // A file that cannot be read is reported where it is loaded.
+    let composed = std::fs::read(path).map(|bytes| Composed::read(&bytes)).unwrap_or(Ok(None));
+    let composed = composed.map_err(|error| {
+        let hint = "compose it again with this version of `wharf`";
+        CliError::Workload(Report::with_hint(format!("{}: {error}", path.display()), hint))
+    })?;
+    let mut called = match composed {
+        Some(Composed { workload, entry }) => Called { workload: Workload { name, ..workload }, entry },
+        None => {
+            let workload = Workload::new(name.clone()).with_component(name.clone(), Component::from_path(path));
+            Called { workload, entry: name }
+        }
+    };
+    let had = std::mem::take(&mut called.workload.components);
+    called.workload.volumes.clear();
+    called.workload.components = had.iter().map(|(name, part)| (name.clone(), without_grants(part))).collect();
+    grant(&mut called, &had, grants)?;
+    if let Some(component) = called.component() {
+        // The first argument is the file's name, as under a shell.
+        component.program = path.file_name().map(|file| file.to_string_lossy().into_owned());
+        component.args = args.to_vec();
+        for (key, value) in pairs("--limit", &grants.limit)? {
+            let invalid =
+                |error| CliError::Usage(Report::with_context(error, format!("invalid `--limit {key}={value}`")));
+            component.limits.set(&key, &value).map_err(invalid)?;
+        }
+    }
+    Ok(called)
+}
+
+/// A part as it was composed, without what it was granted.
+fn without_grants(part: &Component) -> Component {
+    let (limits, instances, service) = (part.limits.clone(), part.instances.clone(), part.service);
+    Component { limits, instances, service, ..Component::new(part.source.clone()) }
+}
+
+/// Grants what the flags say to the parts that had it.
+fn grant(called: &mut Called, had: &BTreeMap<Name, Component>, grants: &Grants) -> Result<(), CliError> {
+    let mut env = Vec::new();
     if grants.inherit_env {
         // WASI strings are UTF-8, so variables that are not cannot be passed.
-        component.env = std::env::vars_os()
-            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let all = std::env::vars_os();
+        env.extend(all.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))));
     }
-    component.env.extend(pairs("--env", &grants.env)?);
-    component.config.extend(pairs("--config", &grants.config)?);
-    // The first argument is the file's name, as under a shell.
-    component.program = path.file_name().map(|file| file.to_string_lossy().into_owned());
-    component.args = args.to_vec();
+    env.extend(pairs("--env", &grants.env)?);
+    for (key, value) in env {
+        called.each(had, |part| part.env.contains_key(&key), |part| drop(part.env.insert(key.clone(), value.clone())));
+    }
+    for (key, value) in pairs("--config", &grants.config)? {
+        let give = |part: &mut Component| drop(part.config.insert(key.clone(), value.clone()));
+        called.each(had, |part| part.config.contains_key(&key), give);
+    }
     for host in &grants.allow {
         let invalid = |error| CliError::Usage(Report::with_context(error, format!("invalid `--allow {host}`")));
-        component.hosts.push(host.parse().map_err(invalid)?);
+        let rule: HostRule = host.parse().map_err(invalid)?;
+        called.each(
+            had,
+            |part| part.hosts.iter().any(|declared| declared.includes(&rule)),
+            |part| part.hosts.push(rule.clone()),
+        );
     }
     if grants.inherit_network {
-        component.hosts.push(HostRule::ANY);
+        called.each(had, |part| !part.hosts.is_empty(), |part| part.hosts.push(HostRule::ANY));
     }
     for (i, dir) in grants.dir.iter().enumerate() {
         let (host, guest, access) = folder(dir)?;
         let volume = Name::nearest(&format!("dir{i}"));
-        workload.volumes.insert(volume.clone(), Volume::Host { host });
-        component.volumes.push(Mount { volume, guest, access });
+        called.workload.volumes.insert(volume.clone(), Volume::Host { host });
+        let mount = Mount { volume, guest, access };
+        let is_same = |declared: &&Mount| declared.guest == mount.guest;
+        // A part that could only read is not granted more.
+        let writes = |part: &Component| part.volumes.iter().find(is_same).map(|mount| mount.access);
+        called.each(had, |part| writes(part).is_some(), |part| part.volumes.push(mount.clone()));
+        for (name, part) in had {
+            let granted = called.workload.components.get_mut(name).and_then(|part| part.volumes.last_mut());
+            if let (Some(Access::Read), Some(granted)) = (writes(part), granted) {
+                granted.access = Access::Read;
+            }
+        }
     }
     if let Some(zone) = &grants.timezone {
         let invalid = |error| CliError::Usage(Report::with_context(error, format!("invalid `--timezone {zone}`")));
-        component.timezone = zone.parse().map_err(invalid)?;
+        let zone: TimeZone = zone.parse().map_err(invalid)?;
+        called.workload.components.values_mut().for_each(|part| part.timezone = zone.clone());
     }
-    for (key, value) in pairs("--limit", &grants.limit)? {
-        let invalid = |error| CliError::Usage(Report::with_context(error, format!("invalid `--limit {key}={value}`")));
-        component.limits.set(&key, &value).map_err(invalid)?;
+    Ok(())
+}
+
+impl Called {
+    /// Grants something to the parts that had it, or to the one that is called if none had.
+    fn each(
+        &mut self,
+        had: &BTreeMap<Name, Component>,
+        has: impl Fn(&Component) -> bool,
+        mut give: impl FnMut(&mut Component),
+    ) {
+        let mut parts: Vec<&Name> = had.iter().filter(|(_, part)| has(part)).map(|(name, _)| name).collect();
+        if parts.is_empty() {
+            parts.push(&self.entry);
+        }
+        for name in parts {
+            if let Some(part) = self.workload.components.get_mut(name) {
+                give(part);
+            }
+        }
     }
-    Ok(workload.with_component(name, component))
 }
 
 /// The component name for a file: `my-tool2` for `My_tool-2.wasm`.

@@ -85,7 +85,7 @@ const HOSTS: &str = "127.0.0.1 localhost\n::1 ip6-localhost\n";
 
 const REFUSED: &str = "refused: connection-refused (connect)";
 const INVALID: &str = "refused: invalid-argument (connect)";
-const DENIED: &str = "refused: access-denied";
+const DENIED: &str = "refused: permanent-resolver-failure";
 const NOT_LOOKED_UP: &str = "refused: permanent-resolver-failure (look-up)";
 const NO_SUCH_NAME: &str = "refused: name-unresolvable";
 const SENT: &str = "DID IT: sent 1 datagrams";

@@ -339,3 +339,71 @@ async fn denials_are_logged_once() {
         assert_eq!(pair.server.lines_with("hosts` allows"), 4);
     }
 }
+
+/// What `wharf compose` writes runs here with the grants of its parts apart, and elsewhere with `--flat`.
+#[tokio::test]
+async fn a_composed_component_keeps_its_parts_grants_apart() {
+    for generation in GENERATIONS {
+        let mut pair = Pair::up(
+            generation,
+            "env = { MINE = 'm' }\nhosts = ['https://*.example']",
+            "env = { THEIRS = 't', BOTH = 'b' }\nvolumes = [{ volume = 'ours', guest = '/data' }]",
+        );
+        let out = pair.folder.path().join("composed.wasm");
+        let (folder, out) = (pair.folder.path().to_str().unwrap(), out.to_str().unwrap());
+        let dir = format!("{folder}/ours::/data");
+        let flags = ["--env", "MINE=1", "--env", "THEIRS=2", "--env", "NEW=3", "--dir", &dir];
+        assert!(support::run(&["compose", folder, "-o", out]).status.success());
+        let serve = |file: &str, flags: &[&str]| {
+            let mut command = wharf();
+            command.args(["serve", file, "--listen", "127.0.0.1:0"]).args(flags);
+            Server::start(command)
+        };
+        pair.server = serve(out, &flags);
+        assert_eq!(pair.both("env MINE").await, ["1", "none of 1"], "NEW goes to the part that is called");
+        assert_eq!(pair.both("env THEIRS").await, ["none of 2", "2"]);
+        assert_eq!(pair.both("read /data/who").await, ["no volume of 0", "ours"]);
+        // Without flags, nothing is granted, whatever the file says.
+        pair.server = serve(out, &[]);
+        assert_eq!(pair.both("env MINE").await, ["none of 0", "none of 0"]);
+        assert_eq!(pair.both("read /data/who").await, ["no volume of 0", "no volume of 0"]);
+        // A host that does not know the parts gets one component, with one set of grants.
+        assert!(support::run(&["compose", folder, "--flat", "-o", out]).status.success());
+        let inspected = support::stdout(&support::run(&["inspect", out]));
+        assert!(!inspected.contains("front:") && !inspected.contains("inspector:"), "{inspected}");
+        pair.server = serve(out, &flags);
+        assert_eq!(pair.both("env MINE").await, ["1", "1"]);
+        assert_eq!(pair.both("read /data/who").await, ["ours", "ours"]);
+    }
+}
+
+/// A file that was cut, or claims parts that it does not have, is rejected.
+#[test]
+fn a_composed_component_with_wrong_parts_is_rejected() {
+    let folder = manifest(&format!(
+        "name = 'a'\n[components.front]\nsource = '{}'\n[components.inspector]\nsource = '{}'\n",
+        guest("front-p2").display(),
+        guest("inspector-p2").display()
+    ));
+    let out = folder.path().join("composed.wasm");
+    let file = out.to_str().unwrap();
+    assert!(support::run(&["compose", folder.path().to_str().unwrap(), "-o", file]).status.success());
+    let whole = std::fs::read(&out).unwrap();
+    let find = |text: &[u8]| whole.windows(text.len()).rposition(|window| window == text).unwrap();
+    let mut wrong = whole.clone();
+    wrong[find(b"sha256:") + 8] ^= 1;
+    std::fs::write(&out, wrong).unwrap();
+    let output = support::run(&["serve", file, "--listen", "127.0.0.1:0"]);
+    let text = support::stderr(&output);
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(text.contains("the parts of the composed component cannot be read"), "{text}");
+    std::fs::write(&out, &whole[..whole.len() - 20]).unwrap();
+    assert_eq!(support::run(&["serve", file, "--listen", "127.0.0.1:0"]).status.code(), Some(4));
+    // In a manifest, its parts' own components take its place.
+    std::fs::write(&out, &whole).unwrap();
+    let output = support::run(&[
+        "plan",
+        manifest(&format!("name = 'b'\n[components.c]\nsource = '{file}'\n")).path().to_str().unwrap(),
+    ]);
+    assert!(support::stderr(&output).contains("if the component was composed, run it with `wharf serve`"));
+}

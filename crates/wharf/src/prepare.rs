@@ -9,6 +9,7 @@ pub mod source;
 pub mod adapt;
 pub mod load;
 pub mod fuse;
+pub mod compose;
 pub(crate) mod slots;
 pub mod link;
 pub(crate) mod grant;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use wharf::prepare::fuse::fuse;
+use wharf::prepare::compose::{compose as compose_unit, flat};
 use wharf::workload::{ComponentType, Name, Unit};
 
 use crate::args::{Compose, EngineArgs};
@@ -20,11 +20,13 @@ pub(crate) async fn compose(engine: &EngineArgs, args: &Compose) -> Result<ExitC
     }
     logging::print(&report.to_string());
     let unit = choose(&plan.resolution.units, args.unit.as_deref())?;
-    let fused =
-        fuse(unit, &plan.resolution, &plan.loaded.code).map_err(|error| CliError::Workload(Report::error(error)))?;
+    let (resolution, code) = (&plan.resolution, &plan.loaded.code);
+    let composed =
+        if args.flat { flat(unit, resolution, code) } else { compose_unit(&workload, unit, resolution, code) };
+    let composed = composed.map_err(|error| CliError::Workload(Report::error(error)))?;
     // Composing does not compile, so only this check finds an invalid component.
-    ComponentType::parse(&fused.bytes).map_err(|error| CliError::Workload(Report::error(error)))?;
-    write(&args.output, &fused.bytes)?;
+    ComponentType::parse(&composed).map_err(|error| CliError::Workload(Report::error(error)))?;
+    write(&args.output, &composed)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,11 +8,12 @@ use wharf::stdio;
 
 use crate::args::{EngineArgs, Run};
 use crate::error::{self, CliError, Declared, Report};
-use crate::{grants, host, output};
+use crate::grants::{self, Called};
+use crate::{host, output};
 
 pub(crate) async fn run(engine: &EngineArgs, args: &Run) -> Result<ExitCode, CliError> {
-    let workload = grants::workload(&args.component, &args.grants, &args.args)?;
-    let (id, name) = (workload.id(), workload.name.clone());
+    let Called { workload, entry: name } = grants::workload(&args.component, &args.grants, &args.args)?;
+    let id = workload.id();
     // A single instance does not need a pool, whose address space takes milliseconds to reserve.
     let engine = EngineArgs { pool: engine.pool.or(Some(0)), ..engine.clone() };
     let limits = workload.components[&name].limits.clone();

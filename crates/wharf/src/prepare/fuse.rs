@@ -45,6 +45,24 @@ pub struct FuseError {
 /// # Errors
 /// [`FuseError`] when the encoder refuses the unit.
 pub fn fuse(unit: &Unit, resolution: &Resolution, code: &BTreeMap<Name, LoadedCode>) -> Result<Fused, FuseError> {
+    fuse_by(Fuser::default(), unit, resolution, code)
+}
+
+/// Fuses a unit whose components share all grants: no import is renamed.
+pub(super) fn fuse_flat(
+    unit: &Unit,
+    resolution: &Resolution,
+    code: &BTreeMap<Name, LoadedCode>,
+) -> Result<Fused, FuseError> {
+    fuse_by(Fuser { flat: true, ..Fuser::default() }, unit, resolution, code)
+}
+
+fn fuse_by(
+    fuser: Fuser,
+    unit: &Unit,
+    resolution: &Resolution,
+    code: &BTreeMap<Name, LoadedCode>,
+) -> Result<Fused, FuseError> {
     let refuse = |detail: String| FuseError { entry: unit.entry.clone(), detail };
     if let [only] = unit.components.as_slice() {
         return Ok(Fused {
@@ -54,7 +72,7 @@ pub fn fuse(unit: &Unit, resolution: &Resolution, code: &BTreeMap<Name, LoadedCo
         });
     }
     // wac-graph panics on input that breaks its invariants; a component must not crash the host.
-    catch_unwind(AssertUnwindSafe(|| Fuser::default().fuse(unit, resolution, code)))
+    catch_unwind(AssertUnwindSafe(|| fuser.fuse(unit, resolution, code)))
         .unwrap_or_else(|_| Err("its types are of a shape that the encoder does not support".to_owned()))
         .map_err(refuse)
 }
@@ -64,6 +82,8 @@ struct Fuser {
     graph: CompositionGraph,
     instances: BTreeMap<Name, NodeId>,
     scoped: BTreeMap<String, ScopedImport>,
+    /// No import is renamed.
+    flat: bool,
 }
 
 impl Fuser {
@@ -91,7 +111,11 @@ impl Fuser {
         let package = package.map_err(|error| format!("{error:#}"))?;
         let world = package.ty();
         let package = self.graph.register_package(package).map_err(|error| chain(&error))?;
-        let renamed = scope::rename(self.graph.types_mut(), world, slot, name, imports, &mut self.scoped);
+        let renamed = if self.flat {
+            BTreeMap::new()
+        } else {
+            scope::rename(self.graph.types_mut(), world, slot, name, imports, &mut self.scoped)
+        };
         let instance = self.graph.instantiate(package);
         self.graph.set_node_name(instance, name.as_str());
         for import in imports {

@@ -309,10 +309,17 @@ impl<'a> SocketsView<'a> {
     fn route(&self, rep: u32, protocol: Protocol, requested: SocketAddr) -> Route {
         let Some(socket) = self.open.sockets.get(&rep) else { return Route::Real };
         // wasmtime rejects the other family and port 0 as invalid.
-        if !requested.ip().is_loopback() || requested.port() == 0 || requested.is_ipv6() != socket.v6 {
+        if requested.port() == 0 || requested.is_ipv6() != socket.v6 {
             return Route::Real;
         }
         let how = if protocol == Protocol::Udp { SocketAddrUse::UdpSend } else { SocketAddrUse::TcpConnect };
+        if !requested.ip().is_loopback() {
+            // Without any rule for the protocol, wasmtime is refused the port to send from, and never asks about the address.
+            if !socket.network.has_rule_for(protocol) {
+                socket.network.log_denial(requested, how);
+            }
+            return Route::Real;
+        }
         // Siblings have precedence over the machine's own loopback, as they have in resolution.
         if self.real_address(protocol, requested).is_err() {
             if socket.network.rules_allow(requested, how) {

@@ -105,6 +105,20 @@ impl HostRule {
             }
     }
 
+    /// Whether the rule allows everything that another one allows, by its text.
+    pub fn includes(&self, other: &Self) -> bool {
+        let host = match (&self.host, &other.host) {
+            (HostPattern::Any, _) => true,
+            (HostPattern::Net(net), HostPattern::Net(other)) => net.contains(other),
+            (HostPattern::Suffix(suffix), HostPattern::Name(name) | HostPattern::Suffix(name)) => {
+                self.host == other.host || name.strip_suffix(suffix.as_str()).is_some_and(|rest| rest.ends_with('.'))
+            }
+            (host, other) => host == other,
+        };
+        host && (self.protocol.is_none() || self.protocol == other.protocol)
+            && (self.port.is_none() || self.port == other.port)
+    }
+
     /// The port as text, unless it is what the rule has without one.
     fn shown_port(&self) -> Option<String> {
         let omitted = self.protocol.and_then(Protocol::default_port);
@@ -292,6 +306,22 @@ mod tests {
         assert!(any_port.allows_name(Http, "10.0.0.1", 80) && any_port.allows_name(Http, "10.0.0.1", 9000));
         assert!(!any_port.allows_name(Https, "10.0.0.1", 443));
         assert_eq!(rule("tcp://a.example:*"), rule("tcp://a.example"));
+    }
+
+    #[test]
+    fn a_rule_includes_what_allows_less() {
+        let includes = |wide: &str, narrow: &str| rule(wide).includes(&rule(narrow));
+        for (wide, narrow) in [
+            ("*", "https://a.example"),
+            ("*.example", "*.a.example"),
+            ("https://*.a.example", "https://b.a.example"),
+            ("10.0.0.0/8", "tcp://10.1.0.0/16:80"),
+            ("a.example", "https://a.example:8443"),
+        ] {
+            assert!(includes(wide, narrow) && includes(wide, wide), "{wide} {narrow}");
+            assert!(!includes(narrow, wide), "{wide} {narrow}");
+        }
+        assert!(!includes("*.a.example", "a.example") && !includes("*.a.example", "ba.example"));
     }
 
     #[test]

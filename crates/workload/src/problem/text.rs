@@ -107,6 +107,11 @@ fn missing(import: &str, interface: Option<&InterfaceName>, nearest: Option<&Nea
         Some(NearMiss::Scoped { .. }) => {
             "import the interface under its own name, and grant it to the component".into()
         }
+        // A composed component names its parts' grants after them: `store:wasi-config/store`.
+        _ if InterfaceName::parse(import).is_some_and(|interface| interface.package.starts_with("wasi-")) => {
+            "if the component was composed, run it with `wharf serve` or `wharf run`, or compose it with `--flat`"
+                .into()
+        }
         _ => {
             let wanted = interface.map_or_else(|| import.to_owned(), ToString::to_string);
             format!("add a component that exports `{wanted}`, or use a host with a plugin that provides it")

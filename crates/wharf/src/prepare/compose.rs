@@ -1,0 +1,181 @@
+//! Composed components: the fused component of a unit as a file, with the parts that it was made of.
+//!
+//! A composed component keeps the grants of its parts apart: each import that grants something has the name of its part, which no
+//! other host provides. A custom section, `wharf:parts`, has the parts as a workload without values: which part has which
+//! variables, mounts and hosts, and which links were made. [`Composed::read`] gives that workload back, with the parts' bytes, for
+//! a host to run. [`flat`] makes a component for other hosts, whose parts share all grants.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use wasmparser::{Parser, Payload};
+use workload::manifest::{Component, Digest, Link, LinkTarget, Mount, Source, Volume};
+use workload::resolution::Provider;
+use workload::{Name, Resolution, Unit, Workload};
+
+use super::fuse::{FuseError, fuse, fuse_flat};
+use super::load::LoadedCode;
+
+/// The name of the custom section.
+const SECTION: &str = "wharf:parts";
+/// The id of a custom section in a component binary.
+const CUSTOM: u8 = 0;
+
+/// The parts of a composed component.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Composed {
+    /// The parts as a workload: their bytes, links, limits and instance policies, with the names of what each was granted and
+    /// without values: environment variables and configuration are empty, and volumes are ephemeral.
+    pub workload: Workload,
+    /// The part whose exports are those of the component.
+    pub entry: Name,
+}
+
+/// Why the parts of a composed component cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the parts of the composed component cannot be read: {0}")]
+pub struct ComposedError(String);
+
+/// The content of the custom section.
+#[derive(Serialize, Deserialize)]
+struct Parts {
+    entry: Name,
+    workload: Workload,
+}
+
+/// Fuses a unit into a composed component.
+///
+/// # Errors
+/// [`FuseError`] when the encoder refuses the unit.
+pub fn compose(
+    workload: &Workload,
+    unit: &Unit,
+    resolution: &Resolution,
+    code: &BTreeMap<Name, LoadedCode>,
+) -> Result<Vec<u8>, FuseError> {
+    let mut bytes = fuse(unit, resolution, code)?.bytes.to_vec();
+    // A component alone keeps its imports' names, so that every host runs it.
+    if unit.components.len() > 1 {
+        let parts = Parts { entry: unit.entry.clone(), workload: parts(workload, unit, resolution, code) };
+        let detail = |error: serde_json::Error| FuseError { entry: unit.entry.clone(), detail: error.to_string() };
+        append_section(&mut bytes, &serde_json::to_vec(&parts).map_err(detail)?);
+    }
+    Ok(bytes)
+}
+
+/// Fuses a unit into a component for other hosts: its imports keep their names, and all parts share what a host grants.
+///
+/// # Errors
+/// [`FuseError`] when the encoder refuses the unit.
+pub fn flat(unit: &Unit, resolution: &Resolution, code: &BTreeMap<Name, LoadedCode>) -> Result<Vec<u8>, FuseError> {
+    Ok(fuse_flat(unit, resolution, code)?.bytes.to_vec())
+}
+
+/// A unit's components as a workload without values.
+fn parts(workload: &Workload, unit: &Unit, resolution: &Resolution, code: &BTreeMap<Name, LoadedCode>) -> Workload {
+    let mut parts = Workload::new(workload.name.clone());
+    for name in &unit.components {
+        let declared = &workload.components[name];
+        let keys = |values: &BTreeMap<String, String>| values.keys().map(|key| (key.clone(), String::new())).collect();
+        let part = Component {
+            source: Source::Bytes(code[name].component().clone()),
+            digest: None,
+            env: keys(&declared.env),
+            config: keys(&declared.config),
+            args: Vec::new(),
+            settings: BTreeMap::new(),
+            ..declared.clone()
+        };
+        for Mount { volume, .. } in &part.volumes {
+            parts.volumes.insert(volume.clone(), Volume::Ephemeral { ephemeral: true });
+        }
+        parts.components.insert(name.clone(), part);
+        for import in &resolution.components[name] {
+            if let Provider::Sibling { component, .. } = &import.provider {
+                let (from, to) = (name.clone(), LinkTarget::from(component.clone()));
+                parts.links.push(Link { from, import: import.import.clone(), to });
+            }
+        }
+    }
+    parts
+}
+
+/// Appends the custom section, whose name and content are preceded by their lengths.
+fn append_section(component: &mut Vec<u8>, content: &[u8]) {
+    let mut section = Vec::new();
+    write_length(&mut section, SECTION.len());
+    section.extend(SECTION.as_bytes());
+    section.extend(content);
+    component.push(CUSTOM);
+    write_length(component, section.len());
+    component.extend(section);
+}
+
+/// Writes a length in LEB128.
+fn write_length(to: &mut Vec<u8>, mut length: usize) {
+    while length >= 0x80 {
+        // The seven lowest bits, and the mark that more follow.
+        to.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    to.push(length as u8);
+}
+
+impl Composed {
+    /// Reads the parts of a composed component; `None` for any other file.
+    ///
+    /// ```
+    /// use wharf::prepare::compose::Composed;
+    ///
+    /// let plain = wat::parse_str("(component)")?;
+    /// assert_eq!(Composed::read(&plain)?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ComposedError`] when the component has parts that cannot be read.
+    pub fn read(bytes: &[u8]) -> Result<Option<Self>, ComposedError> {
+        let Some((section, components)) = sections(bytes) else { return Ok(None) };
+        let parts: Parts = serde_json::from_slice(section).map_err(|error| ComposedError(error.to_string()))?;
+        let Parts { entry, mut workload } = parts;
+        let by_digest: HashMap<Digest, &[u8]> = components.into_iter().map(|part| (Digest::of(part), part)).collect();
+        for (name, part) in &mut workload.components {
+            let Source::Digest(digest) = &part.source else {
+                return Err(ComposedError(format!("part `{name}` has no digest")));
+            };
+            let Some(found) = by_digest.get(digest) else {
+                return Err(ComposedError(format!("part `{name}` is not in the component")));
+            };
+            part.source = Source::Bytes(Arc::from(*found));
+        }
+        if !workload.components.contains_key(&entry) {
+            return Err(ComposedError(format!("there is no part `{entry}`")));
+        }
+        Ok(Some(Self { workload, entry }))
+    }
+}
+
+/// The content of the custom section of a component, and the components in it. `None` if it has no such section, or cannot be
+/// read to its end.
+fn sections(bytes: &[u8]) -> Option<(&[u8], Vec<&[u8]>)> {
+    let (mut parser, mut rest, mut offset) = (Parser::new(0), bytes, 0);
+    let (mut section, mut components) = (None, Vec::new());
+    loop {
+        let wasmparser::Chunk::Parsed { consumed, payload } = parser.parse(rest, true).ok()? else { return None };
+        (rest, offset) = (rest.get(consumed..)?, offset + consumed);
+        match payload {
+            Payload::ComponentSection { unchecked_range, .. } | Payload::ModuleSection { unchecked_range, .. } => {
+                let inner = bytes.get(unchecked_range.start..unchecked_range.end)?;
+                components.push(inner);
+                // What is inside is not read here.
+                let length = unchecked_range.end.checked_sub(offset)?;
+                (rest, offset) = (rest.get(length..)?, unchecked_range.end);
+            }
+            Payload::CustomSection(custom) if custom.name() == SECTION => section = Some(custom.data()),
+            Payload::End(_) => break,
+            _ => {}
+        }
+    }
+    Some((section?, components))
+}
