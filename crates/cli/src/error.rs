@@ -173,7 +173,7 @@ pub(crate) fn call(error: CallError) -> CliError {
         CallError::NoFunction { .. } | CallError::Arguments { .. } => CliError::Usage,
         CallError::Terminated { cause, .. } => match cause {
             // A program of WASI 0.1 has no error for a full table of files.
-            Termination::Trap(error) if error.chain().any(|cause| cause.is::<ResourceTableError>()) => CliError::Limit,
+            Termination::Trap(error) if error.downcast_ref::<ResourceTableError>().is_some() => CliError::Limit,
             Termination::Trap(_) | Termination::Instantiate(_) | Termination::InstanceEnded => CliError::Call,
             Termination::Time(_) | Termination::AfterResponse(_) | Termination::Cpu(_) | Termination::Memory(_) => {
                 CliError::Limit

@@ -28,17 +28,16 @@ impl Called {
 pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<Called, CliError> {
     let name = name(path);
     // A file that cannot be read is reported where it is loaded.
-    let composed = std::fs::read(path).map(|bytes| Composed::read(&bytes)).unwrap_or(Ok(None));
+    let composed = std::fs::read(path).map_or(Ok(None), |bytes| Composed::read(&bytes));
     let composed = composed.map_err(|error| {
         let hint = "compose it again with this version of `wharf`";
         CliError::Workload(Report::with_hint(format!("{}: {error}", path.display()), hint))
     })?;
-    let mut called = match composed {
-        Some(Composed { workload, entry }) => Called { workload: Workload { name, ..workload }, entry },
-        None => {
-            let workload = Workload::new(name.clone()).with_component(name.clone(), Component::from_path(path));
-            Called { workload, entry: name }
-        }
+    let mut called = if let Some(Composed { workload, entry }) = composed {
+        Called { workload: Workload { name, ..workload }, entry }
+    } else {
+        let workload = Workload::new(name.clone()).with_component(name.clone(), Component::from_path(path));
+        Called { workload, entry: name }
     };
     let had = std::mem::take(&mut called.workload.components);
     called.workload.volumes.clear();

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use wasmtime::component::Val;
 use wharf_api::{API_VERSION, Heartbeat, State, WorkloadStatus, WorkloadSummary};
@@ -92,6 +93,8 @@ struct Inner {
     labels: BTreeMap<String, String>,
     started: Instant,
     workloads: Workloads,
+    /// The starts, updates and stops in progress, and what they leave to be released.
+    operations: TaskTracker,
 }
 
 impl Host {
@@ -246,7 +249,8 @@ impl Host {
     /// [`StartError`], with every problem at once.
     pub async fn workload_start(&self, workload: Workload) -> Result<WorkloadStatus, StartError> {
         let host = self.clone();
-        in_task(async move { host.start(workload).await }).await.unwrap_or(Err(StartError::Interrupted))
+        let starting = Box::pin(async move { host.start(workload).await });
+        self.0.operate(starting).await.unwrap_or(Err(StartError::Interrupted))
     }
 
     /// Replaces a running workload by a new version: new calls go to the new version, and those in progress in the old one
@@ -276,7 +280,8 @@ impl Host {
     /// [`StartError`], with every problem at once; [`StartError::NotRunning`] when there is nothing to replace.
     pub async fn workload_update(&self, workload: Workload) -> Result<WorkloadStatus, StartError> {
         let host = self.clone();
-        in_task(async move { host.update(workload).await }).await.unwrap_or(Err(StartError::Interrupted))
+        let updating = Box::pin(async move { host.update(workload).await });
+        self.0.operate(updating).await.unwrap_or(Err(StartError::Interrupted))
     }
 
     /// Stops a workload: it takes no new calls, and those in progress are waited for, up to the drain time; then the
@@ -307,7 +312,8 @@ impl Host {
     /// [`NoWorkload`] when none of this id is running.
     pub async fn workload_stop(&self, id: &str) -> Result<WorkloadStatus, NoWorkload> {
         let (host, owned) = (self.clone(), id.to_owned());
-        let stopped = in_task(async move { host.stop(&owned, deadline(host.0.drain)).await }).await;
+        let stopping = Box::pin(async move { host.stop(&owned, deadline(host.0.drain)).await });
+        let stopped = self.0.operate(stopping).await;
         stopped.unwrap_or_else(|| Err(NoWorkload { id: id.to_owned() }))
     }
 
@@ -370,6 +376,13 @@ pub enum HostCallError {
     /// The call failed.
     #[error(transparent)]
     Call(#[from] CallError),
+}
+
+impl Inner {
+    /// Runs an operation in a task, whether or not the caller waits for it. A shutdown waits for it.
+    async fn operate<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        in_task(self.operations.track_future(work)).await
+    }
 }
 
 /// Runs work in a task, whether or not the caller waits for it; `None` when the runtime shuts down.

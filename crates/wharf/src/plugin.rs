@@ -74,6 +74,10 @@ pub trait Plugin: Any + Send + Sync {
     /// Opens the plugin for a workload that uses it, and keeps a [value](Opening::insert) for as long as the workload runs.
     /// The workload was resolved, compiled and linked before, so that nothing is opened for one that cannot start.
     ///
+    /// A start that is stopped drops the future of [`open`](Self::open) or [`bind`](Self::bind): what it did so far is not closed
+    /// or unbound. An author sees the refusals of all plugins at once, so that the others are opened and bound although one has
+    /// refused; [`PluginError::and`] combines several of one plugin.
+    ///
     /// # Errors
     /// [`PluginError`] when the plugin cannot serve the workload, which then does not start.
     async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {

@@ -212,6 +212,7 @@ impl HostBuilder {
             labels: self.labels,
             started: Instant::now(),
             workloads: Workloads::default(),
+            operations: tokio_util::task::TaskTracker::new(),
         })))
     }
 }

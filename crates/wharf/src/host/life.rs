@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use wharf_api::{State, WorkloadStatus};
 use workload::{Name, Workload};
 
@@ -28,7 +29,8 @@ impl Host {
             () = taken.cancelled() => return Err(StartError::Stopped { id }),
         };
         let running = Arc::new(started);
-        let mut attaching = Attaching { triggers: &self.0.triggers, running: &running, attached: 0 };
+        let operation = self.0.operations.token();
+        let mut attaching = Attaching { triggers: &self.0.triggers, running: &running, attached: 0, operation };
         running.start_services(&running.declared_services()).await;
         for trigger in &self.0.triggers {
             if let Err(refusal) = trigger.attach(&running).await {
@@ -67,7 +69,7 @@ impl Host {
             }
         };
         join_all(self.0.triggers.iter().map(|trigger| trigger.started(&new))).await;
-        old.stop(deadline(self.0.drain)).await;
+        self.retire(&old).await;
         Ok(new.status(State::Running).await)
     }
 
@@ -90,7 +92,8 @@ impl Host {
                 new.declared_services().into_iter().partition(|name| last.contains(name));
             new.start_services(&now).await;
             let moved = self.replace_triggers(id, &old, new).await;
-            if moved.is_ok() && self.0.workloads.replace(id, &old, new) {
+            if moved.is_ok() {
+                self.0.workloads.replace(id, &old, new);
                 if !last.is_empty() {
                     old.wait_for_calls(HOOK_TIMEOUT).await;
                     old.stop_services(&last).await;
@@ -102,11 +105,19 @@ impl Host {
             // The new version releases the ports.
             new.stop_services(&new.services_on_real_ports()).await;
             old.start_services(&first).await;
-            moved?;
-            // The host is shutting down.
-            self.detach(new).await;
-            return Err(StartError::ShuttingDown);
+            return moved.map(|()| old.clone());
         }
+    }
+
+    /// Stops a version that another one has replaced. Its calls have the drain time, or as long as a host drains that is shutting
+    /// down.
+    async fn retire(&self, old: &Arc<Running>) {
+        let mut stopping = std::pin::pin!(old.stop(deadline(self.0.drain)));
+        tokio::select! {
+            () = &mut stopping => return,
+            () = self.0.workloads.past_deadline() => old.terminate(),
+        }
+        stopping.await;
     }
 
     /// Moves all triggers to a new version; if one refuses it, all of them return to the old one.
@@ -152,7 +163,7 @@ impl Host {
 
     pub(super) async fn shut_down(&self) {
         let deadline = deadline(self.0.drain);
-        self.0.workloads.close();
+        self.0.workloads.close(deadline);
         let triggers = self.0.triggers.iter().map(|trigger| trigger.shutdown());
         // Triggers and workloads share one deadline.
         tokio::time::timeout_at(deadline, join_all(triggers)).await.ok();
@@ -165,6 +176,9 @@ impl Host {
             }
         }))
         .await;
+        // Whatever was in progress ends before the plugins do: an update that retires its old version, a start that was cancelled.
+        self.0.operations.close();
+        self.0.operations.wait().await;
         let plugins = self.0.plugins.0.iter().map(|plugin| async move {
             if tokio::time::timeout(HOOK_TIMEOUT, plugin.shutdown()).await.is_err() {
                 tracing::warn!(plugin = plugin.name(), "the plugin did not shut down within {HOOK_TIMEOUT:?}");
@@ -193,6 +207,8 @@ struct Attaching<'a> {
     triggers: &'a [Arc<dyn Trigger>],
     running: &'a Arc<Running>,
     attached: usize,
+    /// Held until the workload is stopped.
+    operation: TaskTrackerToken,
 }
 
 impl Attaching<'_> {
@@ -209,7 +225,9 @@ impl Drop for Attaching<'_> {
             return;
         }
         let (triggers, running) = (self.triggers[..self.attached].to_vec(), self.running.clone());
+        let operation = self.operation.clone();
         tokio::spawn(async move {
+            let _operation = operation;
             join_all(triggers.iter().map(|trigger| detach(trigger, &running))).await;
             running.stop(tokio::time::Instant::now()).await;
         });

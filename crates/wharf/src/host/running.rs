@@ -80,6 +80,11 @@ impl Running {
         services.retain(|service| !names.contains(&service.component()));
     }
 
+    /// Ends the calls in progress.
+    pub(super) fn terminate(&self) {
+        self.calls.terminate();
+    }
+
     /// Waits until no call is in progress, at most for `longest`.
     pub(super) async fn wait_for_calls(&self, longest: Duration) {
         tokio::time::timeout(longest, self.calls.drained()).await.ok();

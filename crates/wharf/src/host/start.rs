@@ -226,7 +226,8 @@ pub(super) async fn open(host: &Arc<Inner>, compiled: Compiled) -> Result<Runnin
     let slots: Vec<&UnitSlots> = units.iter().map(|unit| &unit.slots).collect();
     let (resolution, types) = (&plan.resolution, &plan.loaded.types);
     let span = tracing::debug_span!("grant", workload = id);
-    let granted = grant(&workload, resolution, types, &host.plugins, &slots).instrument(span).await;
+    let operation = host.operations.token();
+    let granted = grant(&workload, resolution, types, &host.plugins, &slots, operation).instrument(span).await;
     let refused = |errors: Vec<GrantError>| {
         StartError::several(errors.into_iter().map(StartError::Plugin)).unwrap_or(StartError::Interrupted)
     };

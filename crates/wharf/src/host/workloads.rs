@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use wharf_api::State;
 
 use super::NoWorkload;
@@ -21,8 +22,8 @@ pub(super) struct Workloads {
 #[derive(Default)]
 struct Table {
     slots: BTreeMap<String, Slot>,
-    /// The host is shutting down.
-    closed: bool,
+    /// When the calls in progress are terminated, if the host is shutting down.
+    closed: Option<Instant>,
 }
 
 #[derive(Clone)]
@@ -72,7 +73,7 @@ impl Workloads {
     /// Takes an id for a workload that starts.
     pub(super) fn reserve(&self, id: &str) -> Result<Reservation<'_>, StartError> {
         let mut table = self.lock();
-        if table.closed {
+        if table.closed.is_some() {
             return Err(StartError::ShuttingDown);
         }
         if table.slots.contains_key(id) {
@@ -83,16 +84,13 @@ impl Workloads {
         Ok(Reservation { workloads: self, id: id.to_owned(), cancel, kept: false })
     }
 
-    /// Replaces a running version by another. Returns false if another one is running, or the host is shutting down.
-    pub(super) fn replace(&self, id: &str, old: &Arc<Running>, new: &Arc<Running>) -> bool {
-        let mut table = self.lock();
-        let closed = table.closed;
-        match table.slots.get_mut(id) {
-            Some(slot) if !closed && slot.is(old) => {
-                *slot = Slot::Running(new.clone());
-                true
-            }
-            _ => false,
+    /// Replaces the running version by another. The caller holds the old version's lock, so that it is the one that runs; a host
+    /// that is shutting down stops the new one instead.
+    pub(super) fn replace(&self, id: &str, old: &Arc<Running>, new: &Arc<Running>) {
+        if let Some(slot) = self.lock().slots.get_mut(id)
+            && slot.is(old)
+        {
+            *slot = Slot::Running(new.clone());
         }
     }
 
@@ -104,9 +102,24 @@ impl Workloads {
         Some(Reservation { workloads: self, id: id.to_owned(), cancel: Arc::default(), kept: false })
     }
 
-    /// Rejects workloads from now on.
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
+    /// Rejects workloads from now on. Calls in progress have until the deadline.
+    pub(super) fn close(&self, deadline: Instant) {
+        self.lock().closed.get_or_insert(deadline);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the host shuts down, and the calls in progress have had their time.
+    pub(super) async fn past_deadline(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Registered before the table is read, so that a change in between is not missed.
+            changed.as_mut().enable();
+            let closed = self.lock().closed;
+            match closed {
+                Some(deadline) => return tokio::time::sleep_until(deadline).await,
+                None => changed.await,
+            }
+        }
     }
 
     /// Waits until a workload is in another state than `state`.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use wasm_encoder::{ComponentSection as _, CustomSection};
 use wasmparser::{Parser, Payload};
 use workload::manifest::{Component, Digest, Link, LinkTarget, Mount, Source, Volume};
 use workload::resolution::Provider;
@@ -19,8 +20,6 @@ use super::load::LoadedCode;
 
 /// The name of the custom section.
 const SECTION: &str = "wharf:parts";
-/// The id of a custom section in a component binary.
-const CUSTOM: u8 = 0;
 
 /// The parts of a composed component.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +58,8 @@ pub fn compose(
     if unit.components.len() > 1 {
         let parts = Parts { entry: unit.entry.clone(), workload: parts(workload, unit, resolution, code) };
         let detail = |error: serde_json::Error| FuseError { entry: unit.entry.clone(), detail: error.to_string() };
-        append_section(&mut bytes, &serde_json::to_vec(&parts).map_err(detail)?);
+        let content = serde_json::to_vec(&parts).map_err(detail)?;
+        CustomSection { name: SECTION.into(), data: content.into() }.append_to_component(&mut bytes);
     }
     Ok(bytes)
 }
@@ -99,27 +99,6 @@ fn parts(workload: &Workload, unit: &Unit, resolution: &Resolution, code: &BTree
         }
     }
     parts
-}
-
-/// Appends the custom section, whose name and content are preceded by their lengths.
-fn append_section(component: &mut Vec<u8>, content: &[u8]) {
-    let mut section = Vec::new();
-    write_length(&mut section, SECTION.len());
-    section.extend(SECTION.as_bytes());
-    section.extend(content);
-    component.push(CUSTOM);
-    write_length(component, section.len());
-    component.extend(section);
-}
-
-/// Writes a length in LEB128.
-fn write_length(to: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        // The seven lowest bits, and the mark that more follow.
-        to.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    to.push(length as u8);
 }
 
 impl Composed {

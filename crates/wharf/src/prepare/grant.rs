@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument as _;
 use workload::resolution::ResolvedImport;
 use workload::{ComponentType, Name, Resolution, Workload};
@@ -29,6 +30,8 @@ pub(crate) struct Grants {
     workload: Arc<str>,
     opened: Vec<Arc<Opened>>,
     bound: Vec<Bound>,
+    /// Held until a start that was cancelled has released what it opened.
+    operation: Option<TaskTrackerToken>,
 }
 
 /// A plugin that is open for a workload.
@@ -96,15 +99,20 @@ pub(crate) async fn grant(
     types: &BTreeMap<Name, ComponentType>,
     plugins: &Plugins,
     units: &[&UnitSlots],
+    operation: TaskTrackerToken,
 ) -> Result<Grants, Vec<GrantError>> {
     let mut errors = wrong_targets(resolution, plugins);
-    let mut grants = Grants { workload: workload.id().into(), opened: Vec::new(), bound: Vec::new() };
+    let workload_id = workload.id().into();
+    let mut grants =
+        Grants { workload: workload_id, opened: Vec::new(), bound: Vec::new(), operation: Some(operation) };
     grants.open_and_bind(workload, resolution, types, plugins, &mut errors).await;
     errors.extend(grants.conflict(units));
     if !errors.is_empty() {
         grants.release().await;
         return Err(errors);
     }
+    // From here on the workload is stopped by the host, which waits for it.
+    grants.operation = None;
     Ok(grants)
 }
 
@@ -300,7 +308,11 @@ impl Drop for Grants {
         }
         // A runtime that is shutting down drops the task, and the plugins' values with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(release(self.workload.clone(), bound, opened));
+            let (workload, operation) = (self.workload.clone(), self.operation.take());
+            runtime.spawn(async move {
+                let _operation = operation;
+                release(workload, bound, opened).await;
+            });
         }
     }
 }
