@@ -1,7 +1,7 @@
 //! The benchmarks, with the peers that they compare Wharf with. Figures are ratios within one run; docs/performance.md
 //! records them.
 //!
-//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | features | manifest`
+//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest`
 
 mod bodies;
 mod calls;
@@ -19,6 +19,7 @@ mod serve;
 mod sockets;
 mod start;
 mod streams;
+mod swap;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,10 +41,11 @@ fn main() -> ExitCode {
         ["disk"] => disk::run(),
         ["sockets"] => sockets::run(),
         ["streams"] => streams::run(),
+        ["swap"] => swap::run(),
         ["features"] => features::run(),
         ["manifest"] => manifest::run(),
         ["floor", address] => floor::run(address),
-        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | features | manifest"
+        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest"
             .into()),
     };
     match result {
