@@ -110,7 +110,7 @@ pub struct ServiceStatus {
     pub component: Name,
     /// The number of restarts since the workload started.
     pub restarts: u64,
-    /// Where it is between its start and its end.
+    /// Its state.
     #[serde(default)]
     pub state: ServiceState,
 }

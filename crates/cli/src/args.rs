@@ -36,8 +36,9 @@ Exit codes:
   2  the command line is wrong
   3  a manifest or the host configuration does not parse
   4  the workload does not resolve or load
-  5  the component trapped or reached a limit
-  6  the host failed";
+  5  the component trapped
+  6  the host failed
+  7  the component reached a limit";
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Engine and log")]

@@ -167,13 +167,17 @@ pub(crate) fn start(declared: &Declared, error: StartError) -> CliError {
     wrap(Report { diagnostics: error.each().iter().map(located).collect(), omitted: 0 })
 }
 
-/// Why a call of a component failed.
-pub(crate) fn call(error: CallError) -> CliError {
+/// Why a call of a component failed. `reached_limit` says whether its workload reached a limit.
+pub(crate) fn call(error: CallError, reached_limit: bool) -> CliError {
     let wrap = match &error {
+        // An instance may be larger than its limit from the start.
+        CallError::Terminated { cause: Termination::Instantiate(_), .. } if reached_limit => CliError::Limit,
         CallError::NoFunction { .. } | CallError::Arguments { .. } => CliError::Usage,
         CallError::Terminated { cause, .. } => match cause {
             // A program of WASI 0.1 has no error for a full table of files.
-            Termination::Trap(error) if error.downcast_ref::<ResourceTableError>().is_some() => CliError::Limit,
+            Termination::Trap(error) if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) => {
+                CliError::Limit
+            }
             Termination::Trap(_) | Termination::Instantiate(_) | Termination::InstanceEnded => CliError::Call,
             Termination::Time(_) | Termination::AfterResponse(_) | Termination::Cpu(_) | Termination::Memory(_) => {
                 CliError::Limit
@@ -192,8 +196,8 @@ mod tests {
     use super::{CallError, Termination, call};
 
     #[test]
-    fn the_exit_code_says_whose_fault_a_failed_call_is() {
-        let code = |cause| call(CallError::Terminated { function: "run".to_owned(), cause }).exit_code();
+    fn exit_codes_distinguish_traps_limits_and_the_host() {
+        let code = |cause| call(CallError::Terminated { function: "run".to_owned(), cause }, false).exit_code();
         assert_eq!(code(Termination::Trap(wharf::wasmtime::format_err!("unreachable"))), 5);
         assert_eq!(code(Termination::NoInstance), 6, "a full pool");
         let second = Duration::from_secs(1);

@@ -4,44 +4,48 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use wharf::prepare::compose::Composed;
+use wharf::workload::component::MAX_BYTES;
 use wharf::workload::manifest::{Access, Component, HostRule, Mount, TimeZone, Volume};
 use wharf::workload::{Name, Workload};
 
 use crate::args::Grants;
 use crate::error::{CliError, Report};
 
-/// A workload, and the component of it that is called.
-pub(crate) struct Called {
+/// A workload, and its entry.
+pub(crate) struct Target {
     pub(crate) workload: Workload,
     pub(crate) entry: Name,
 }
 
-impl Called {
-    /// The component that is called.
+impl Target {
+    /// The entry component.
     pub(crate) fn component(&mut self) -> Option<&mut Component> {
         self.workload.components.get_mut(&self.entry)
     }
 }
 
 /// The workload of a component, named after its file. A composed component is a workload of its parts: each is granted what it had
-/// in the workload that it was composed from, as far as flags grant it; what no part had goes to the one that is called.
-pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<Called, CliError> {
+/// in the workload that it was composed from, as far as flags grant it; a grant that no part had goes to the entry.
+pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<Target, CliError> {
     let name = name(path);
-    // A file that cannot be read is reported where it is loaded.
-    let composed = std::fs::read(path).map_or(Ok(None), |bytes| Composed::read(&bytes));
+    // A file that cannot be read is reported where it is loaded. A pipe can be read only once, and has no parts.
+    let is_file = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= MAX_BYTES as u64);
+    let bytes = if is_file { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
+    let composed = Composed::read(&bytes);
     let composed = composed.map_err(|error| {
-        let hint = "compose it again with this version of `wharf`";
+        let hint = "the file is damaged, or of another version; compose it again with this one";
         CliError::Workload(Report::with_hint(format!("{}: {error}", path.display()), hint))
     })?;
     let mut called = if let Some(Composed { workload, entry }) = composed {
-        Called { workload: Workload { name, ..workload }, entry }
+        Target { workload: Workload { name, ..workload }, entry }
     } else {
         let workload = Workload::new(name.clone()).with_component(name.clone(), Component::from_path(path));
-        Called { workload, entry: name }
+        Target { workload, entry: name }
     };
     let had = std::mem::take(&mut called.workload.components);
     called.workload.volumes.clear();
-    called.workload.components = had.iter().map(|(name, part)| (name.clone(), without_grants(part))).collect();
+    let without_grants = |(name, part): (&Name, &Component)| (name.clone(), Component::new(part.source.clone()));
+    called.workload.components = had.iter().map(without_grants).collect();
     grant(&mut called, &had, grants)?;
     if let Some(component) = called.component() {
         // The first argument is the file's name, as under a shell.
@@ -56,14 +60,8 @@ pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<
     Ok(called)
 }
 
-/// A part as it was composed, without what it was granted.
-fn without_grants(part: &Component) -> Component {
-    let (limits, instances, service) = (part.limits.clone(), part.instances.clone(), part.service);
-    Component { limits, instances, service, ..Component::new(part.source.clone()) }
-}
-
 /// Grants what the flags say to the parts that had it.
-fn grant(called: &mut Called, had: &BTreeMap<Name, Component>, grants: &Grants) -> Result<(), CliError> {
+fn grant(called: &mut Target, had: &BTreeMap<Name, Component>, grants: &Grants) -> Result<(), CliError> {
     let mut env = Vec::new();
     if grants.inherit_env {
         // WASI strings are UTF-8, so variables that are not cannot be passed.
@@ -88,14 +86,23 @@ fn grant(called: &mut Called, had: &BTreeMap<Name, Component>, grants: &Grants) 
         );
     }
     if grants.inherit_network {
-        called.each(had, |part| !part.hosts.is_empty(), |part| part.hosts.push(HostRule::ANY));
+        // Every host that a part had is among all hosts.
+        for (name, part) in had {
+            let granted = called.workload.components.get_mut(name);
+            granted.into_iter().for_each(|granted| granted.hosts.extend(part.hosts.iter().cloned()));
+        }
+        if had.values().all(|part| part.hosts.is_empty()) {
+            called.component().into_iter().for_each(|entry| entry.hosts.push(HostRule::ANY));
+        }
     }
     for (i, dir) in grants.dir.iter().enumerate() {
         let (host, guest, access) = folder(dir)?;
         let volume = Name::nearest(&format!("dir{i}"));
         called.workload.volumes.insert(volume.clone(), Volume::Host { host });
         let mount = Mount { volume, guest, access };
-        let is_same = |declared: &&Mount| declared.guest == mount.guest;
+        // A path is the same with a slash at its end.
+        let guest_path = Path::new(&mount.guest).components();
+        let is_same = |declared: &&Mount| Path::new(&declared.guest).components().eq(guest_path.clone());
         // A part that could only read is not granted more.
         let writes = |part: &Component| part.volumes.iter().find(is_same).map(|mount| mount.access);
         called.each(had, |part| writes(part).is_some(), |part| part.volumes.push(mount.clone()));
@@ -109,13 +116,13 @@ fn grant(called: &mut Called, had: &BTreeMap<Name, Component>, grants: &Grants) 
     if let Some(zone) = &grants.timezone {
         let invalid = |error| CliError::Usage(Report::with_context(error, format!("invalid `--timezone {zone}`")));
         let zone: TimeZone = zone.parse().map_err(invalid)?;
-        called.workload.components.values_mut().for_each(|part| part.timezone = zone.clone());
+        called.each(had, |part| part.timezone != TimeZone::default(), |part| part.timezone = zone.clone());
     }
     Ok(())
 }
 
-impl Called {
-    /// Grants something to the parts that had it, or to the one that is called if none had.
+impl Target {
+    /// Grants something to the parts that had it, or to the entry if none had.
     fn each(
         &mut self,
         had: &BTreeMap<Name, Component>,

@@ -331,12 +331,12 @@ async fn denials_are_logged_once() {
             }
         }
         for target in ["tcp://192.0.2.1:80", "tcp://127.0.0.1:9", "b.example", "http://c.example:8080"] {
-            let line = pair.server.wait_for(&format!("hosts` allows `{target}`"));
+            let line = pair.server.wait_for(&format!("denied `{target}`: "));
             assert!(line.contains("front") && line.contains("INFO"), "{line}");
         }
         pair.server.signal("-TERM");
         pair.server.wait_for("Draining");
-        assert_eq!(pair.server.lines_with("hosts` allows"), 4);
+        assert_eq!(pair.server.lines_with(" denied `"), 4);
     }
 }
 
@@ -352,7 +352,9 @@ async fn a_composed_component_keeps_its_parts_grants_apart() {
         let out = pair.folder.path().join("composed.wasm");
         let (folder, out) = (pair.folder.path().to_str().unwrap(), out.to_str().unwrap());
         let dir = format!("{folder}/ours::/data");
-        let flags = ["--env", "MINE=1", "--env", "THEIRS=2", "--env", "NEW=3", "--dir", &dir];
+        let (wild, full) = ("https://*.example", "https://a.example");
+        let flags = ["--env", "MINE=1", "--env", "THEIRS=2", "--env", "NEW=3", "--dir", &dir, "--allow", wild];
+        let is_denied = |text: &str| is_error(text, "http-request-denied");
         assert!(support::run(&["compose", folder, "-o", out]).status.success());
         let serve = |file: &str, flags: &[&str]| {
             let mut command = wharf();
@@ -360,9 +362,23 @@ async fn a_composed_component_keeps_its_parts_grants_apart() {
             Server::start(command)
         };
         pair.server = serve(out, &flags);
-        assert_eq!(pair.both("env MINE").await, ["1", "none of 1"], "NEW goes to the part that is called");
+        assert_eq!(pair.both("env MINE").await, ["1", "none of 1"], "NEW goes to the entry");
         assert_eq!(pair.both("env THEIRS").await, ["none of 2", "2"]);
         assert_eq!(pair.both("read /data/who").await, ["no volume of 0", "ours"]);
+        let asked = pair.both("http https://a.example/").await;
+        assert_eq!(asked.map(|text| is_denied(&text)), [false, true], "the front had the wildcard");
+        // The part that had the folder could only read it.
+        let written = pair.both("write /data/new x").await;
+        assert!(!folder_has(folder, "ours/new"), "{written:?}");
+        pair.server = serve(out, &["--inherit-network"]);
+        let asked = pair.both("http https://a.example/").await;
+        assert_eq!(asked.map(|text| is_denied(&text)), [false, true], "a part gets no more than it had");
+        let asked = pair.both("http http://192.0.2.1/").await;
+        assert_eq!(asked.map(|text| is_denied(&text)), [true, true]);
+        // A name in full was not in the workload, so that it goes to the entry.
+        pair.server = serve(out, &["--allow", full]);
+        let asked = pair.both("http https://a.example/").await;
+        assert_eq!(asked.map(|text| is_denied(&text)), [false, true]);
         // Without flags, nothing is granted, whatever the file says.
         pair.server = serve(out, &[]);
         assert_eq!(pair.both("env MINE").await, ["none of 0", "none of 0"]);
@@ -375,6 +391,10 @@ async fn a_composed_component_keeps_its_parts_grants_apart() {
         assert_eq!(pair.both("env MINE").await, ["1", "1"]);
         assert_eq!(pair.both("read /data/who").await, ["ours", "ours"]);
     }
+}
+
+fn folder_has(folder: &str, file: &str) -> bool {
+    std::path::Path::new(folder).join(file).exists()
 }
 
 /// A file that was cut, or claims parts that it does not have, is rejected.
@@ -399,7 +419,7 @@ fn a_composed_component_with_wrong_parts_is_rejected() {
     assert!(text.contains("the parts of the composed component cannot be read"), "{text}");
     std::fs::write(&out, &whole[..whole.len() - 20]).unwrap();
     assert_eq!(support::run(&["serve", file, "--listen", "127.0.0.1:0"]).status.code(), Some(4));
-    // In a manifest, its parts' own components take its place.
+    // A manifest must list the parts, not the composed file.
     std::fs::write(&out, &whole).unwrap();
     let output = support::run(&[
         "plan",

@@ -167,7 +167,7 @@ async fn up_says_what_calls_each_workload() {
     server.wait_for("a.test /... → client");
     server.wait_for("service counter of default/a");
     server.wait_for("command it of default/job");
-    server.wait_for("default/quiet has no trigger and no service, so nothing calls it");
+    server.wait_for("nothing calls default/quiet: it has no trigger and no service");
 }
 
 /// A route that another workload has is the manifest's error, at its line.

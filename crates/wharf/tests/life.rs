@@ -91,7 +91,7 @@ impl Shared {
 
 impl Shared {
     /// Lets other tasks run for a shorter or a longer while, so that interleavings differ.
-    async fn give_way(&self) {
+    async fn yield_randomly(&self) {
         let turn = {
             let mut record = self.lock();
             record.turns += 1;
@@ -123,14 +123,14 @@ impl Plugin for Recorder {
     }
 
     async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {
-        self.0.give_way().await;
+        self.0.yield_randomly().await;
         self.0.count(&format!("open {}", opening.workload().id()), 1);
         Ok(())
     }
 
     async fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
         // A start that is stopped drops this future, and what is not bound is not unbound.
-        self.0.give_way().await;
+        self.0.yield_randomly().await;
         self.0.count(&format!("bind {}", binding.workload().id()), 1);
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Plugin for Recorder {
     }
 
     async fn close(&self, workload: &OpenWorkload<'_>) {
-        self.0.give_way().await;
+        self.0.yield_randomly().await;
         self.0.count(&format!("open {}", workload.id()), -1);
     }
 
@@ -156,7 +156,7 @@ impl Trigger for Recorder {
     }
 
     async fn attach(&self, workload: &Arc<Running>) -> Result<(), TriggerError> {
-        self.0.give_way().await;
+        self.0.yield_randomly().await;
         let (mut record, id) = (self.0.lock(), workload.workload().id());
         record.seen.push(Arc::downgrade(workload));
         if record.attached.insert(id.clone(), Arc::downgrade(workload)).is_some() {
@@ -166,7 +166,7 @@ impl Trigger for Recorder {
     }
 
     async fn replace(&self, old: &Arc<Running>, new: &Arc<Running>) -> Result<(), TriggerError> {
-        self.0.give_way().await;
+        self.0.yield_randomly().await;
         let (mut record, id) = (self.0.lock(), new.workload().id());
         record.seen.push(Arc::downgrade(new));
         let before = record.attached.insert(id.clone(), Arc::downgrade(new));
@@ -177,7 +177,7 @@ impl Trigger for Recorder {
     }
 
     async fn detach(&self, workload: &Arc<Running>) {
-        self.0.give_way().await;
+        self.0.yield_randomly().await;
         let (mut record, id) = (self.0.lock(), workload.workload().id());
         let before = record.attached.remove(&id);
         if !before.is_some_and(|before| before.ptr_eq(&Arc::downgrade(workload))) {
@@ -246,7 +246,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Polls a future so often, then drops it. Returns its output if it was ready by then.
+/// Polls a future `times` times, then drops it. Returns its output if it was ready by then.
 async fn polled<T>(times: Option<usize>, future: impl Future<Output = T>) -> Option<T> {
     let Some(times) = times else {
         return Some(tokio::time::timeout(TIMEOUT, future).await.expect("every operation ends"));
@@ -280,7 +280,7 @@ fn operations() -> impl Strategy<Value = Operation> {
 }
 
 /// How often a future is polled before it is dropped; `None` if it is awaited.
-fn patience() -> impl Strategy<Value = Option<usize>> {
+fn polls_before_drop() -> impl Strategy<Value = Option<usize>> {
     prop_oneof![2 => Just(None), 1 => (1_usize..6).prop_map(Some)]
 }
 
@@ -308,7 +308,7 @@ proptest! {
 
     #[test]
     fn no_interleaving_breaks_an_invariant(
-        tasks in prop::collection::vec(prop::collection::vec((operations(), patience()), 1..6), 2..6),
+        tasks in prop::collection::vec(prop::collection::vec((operations(), polls_before_drop()), 1..6), 2..6),
         runs_before in any::<bool>(),
         shuts_down_early in any::<bool>(),
     ) {
@@ -359,7 +359,7 @@ impl ReferenceStateMachine for Model {
     }
 
     fn transitions(_: &Self) -> BoxedStrategy<Step> {
-        (operations(), patience()).boxed()
+        (operations(), polls_before_drop()).boxed()
     }
 
     fn apply(mut state: Self, (operation, _): &Step) -> Self {

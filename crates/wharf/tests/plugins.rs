@@ -509,6 +509,34 @@ async fn nothing_opens_for_a_workload_that_cannot_be_linked() {
     let error = host.workload_start(Workload::new(name("w")).with_component(name("c"), component)).await.unwrap_err();
     assert!(matches!(error, StartError::Link(_)), "{error}");
     assert!(log.lock().unwrap().is_empty());
+    // Each unit that cannot be linked is reported.
+    let mut two = Workload::new(name("w"));
+    for part in ["c", "d"] {
+        two = two.with_component(name(part), Component::from_bytes(wat::parse_str(text).unwrap()));
+    }
+    let error = host.workload_start(two).await.unwrap_err();
+    let places: Vec<_> = error.each().iter().filter_map(StartError::place).collect();
+    assert_eq!(places, ["components.c", "components.d"], "{error}");
+}
+
+/// Two plugins that refuse, and one of them several parts: all refusals come at once, and what was opened is closed.
+#[tokio::test]
+async fn all_refusals_come_at_once() {
+    let (mut red, mut blue) = (Store::new("red", 1), Store::new("blue", 2));
+    (red.refuses, blue.refuses) = (true, true);
+    let logs = [red.log.clone(), blue.log.clone()];
+    let host = builder().plugin(red).plugin(blue).build().unwrap();
+    let manifest = "name = 'w'\n[components.a]\nsource = 'reader.wat'\n[components.b]\nsource = 'reader.wat'\n\
+                    [[links]]\nfrom = 'a'\nimport = 'acme:kv/store'\nto = 'red'\n\
+                    [[links]]\nfrom = 'b'\nimport = 'acme:kv/store'\nto = 'blue'\n";
+    let error = host.workload_start(workload(&host, manifest)).await.unwrap_err();
+    assert_eq!(error.to_string(), "plugin `red` refuses `a`: not this one; plugin `blue` refuses `b`: not this one");
+    for log in logs {
+        let log = log.lock().unwrap();
+        assert!(log.last().is_some_and(|last| last.ends_with("close default/w")), "{log:?}");
+    }
+    let sent = wharf::api::ApiError::from(error);
+    assert_eq!(sent.diagnostics.len(), 2, "{sent:?}");
 }
 
 #[tokio::test]

@@ -263,7 +263,7 @@ pub enum Problem {
     },
     /// A trigger calls a service whose instance cannot take calls while it runs.
     #[error(
-        "`{component}` is a service that `{trigger}` calls, but its `{interface}` of WASI 0.2 cannot share an instance"
+        "`{component}` is a service that `{trigger}` calls, but its `{interface}` is of WASI 0.2, which takes no calls while `run` goes on"
     )]
     ServiceWithTrigger {
         /// The component.
@@ -281,11 +281,15 @@ pub enum Problem {
         /// The trigger's dotted path in the manifest: `triggers.command.0`.
         trigger: String,
     },
-    /// An instance policy is set on a service.
-    #[error("`instances` of `{component}` has no effect: a service runs in one instance")]
-    ServiceInstances {
+    /// A setting of instances is set on a service that runs in one.
+    #[error(
+        "`{key}` of `{component}` has no effect: a service runs in one instance, which is not limited as a call is"
+    )]
+    NoEffectOnService {
         /// The component.
         component: Name,
+        /// `instances` or `limits.cpu`.
+        key: String,
     },
     /// A component requests more than the host's ceiling.
     #[error("`{key}` of `{component}` is {asked}, above this host's ceiling of {ceiling}")]
@@ -339,7 +343,7 @@ impl Problem {
         match self {
             Self::Unreached { .. }
             | Self::NoEffect { .. }
-            | Self::ServiceInstances { .. }
+            | Self::NoEffectOnService { .. }
             | Self::Interposed { .. } => Severity::Warning,
             _ => Severity::Error,
         }
@@ -357,13 +361,14 @@ impl Problem {
             | Self::SharedProviders { component, .. }
             | Self::Interposed { component, .. }
             | Self::Unreached { component } => format!("components.{component}"),
-            Self::NoEffect { component, key, .. } | Self::AboveCeiling { component, key, .. } => {
+            Self::NoEffect { component, key, .. }
+            | Self::NoEffectOnService { component, key }
+            | Self::AboveCeiling { component, key, .. } => {
                 format!("components.{component}.{key}")
             }
             Self::ServiceWithoutExport { component, .. }
             | Self::ServiceWithTrigger { component, .. }
             | Self::ServiceIsCommand { component, .. } => format!("components.{component}.service"),
-            Self::ServiceInstances { component } => format!("components.{component}.instances"),
             Self::Cycle { components } => components.first().map_or_else(String::new, |c| format!("components.{c}")),
             Self::TypeMismatch { link, .. }
             | Self::LinkUnknownExport { link, .. }

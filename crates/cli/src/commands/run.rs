@@ -8,11 +8,11 @@ use wharf::stdio;
 
 use crate::args::{EngineArgs, Run};
 use crate::error::{self, CliError, Declared, Report};
-use crate::grants::{self, Called};
+use crate::grants::{self, Target};
 use crate::{host, output};
 
 pub(crate) async fn run(engine: &EngineArgs, args: &Run) -> Result<ExitCode, CliError> {
-    let Called { workload, entry: name } = grants::workload(&args.component, &args.grants, &args.args)?;
+    let Target { workload, entry: name } = grants::workload(&args.component, &args.grants, &args.args)?;
     let id = workload.id();
     // A single instance does not need a pool, whose address space takes milliseconds to reserve.
     let engine = EngineArgs { pool: engine.pool.or(Some(0)), ..engine.clone() };
@@ -29,6 +29,9 @@ pub(crate) async fn run(engine: &EngineArgs, args: &Run) -> Result<ExitCode, Cli
             let hint = "the component is not a command; if it handles HTTP requests, use `wharf serve`";
             Err(CliError::Workload(Report::with_hint(error, hint)))
         }
-        Err(error) => Err(error::call(error)),
+        Err(error) => {
+            let status = host.workload_status(&id).await;
+            Err(error::call(error, status.is_ok_and(|status| !status.refusals.is_empty())))
+        }
     }
 }

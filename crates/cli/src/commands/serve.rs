@@ -6,7 +6,7 @@ use wharf::workload::manifest::{HttpPath, HttpTrigger};
 
 use crate::args::{EngineArgs, Serve};
 use crate::error::{CliError, Declared, Report};
-use crate::grants::{self, Called};
+use crate::grants::{self, Target};
 use crate::host;
 
 pub(crate) async fn serve(engine: &EngineArgs, args: &Serve) -> Result<ExitCode, CliError> {
@@ -14,7 +14,7 @@ pub(crate) async fn serve(engine: &EngineArgs, args: &Serve) -> Result<ExitCode,
     if let (Some(instances), Some(component)) = (args.instances(), called.component()) {
         component.instances = Some(instances);
     }
-    let Called { mut workload, entry } = called;
+    let Target { mut workload, entry } = called;
     let route = HttpTrigger { component: entry, host: None, path: HttpPath::default() };
     workload.triggers.push(route).map_err(|error| CliError::Usage(Report::error(error)))?;
     let server = host::server(&args.listen).await?;

@@ -57,7 +57,9 @@ pub(crate) async fn serve(
                 server.set_tls(tls);
                 logging::print(&format!("{DIM}Reloaded the certificate{DIM:#}\n"));
             }
-            Ok(None) if manifests.is_none() => tracing::warn!("SIGHUP ignored: there is nothing to reload"),
+            Ok(None) if manifests.is_none() => {
+                tracing::warn!("SIGHUP ignored: `wharf serve` has no manifest and no certificate to reload")
+            }
             Ok(None) => {}
             Err(error) => drop(error.print()),
         }
@@ -215,8 +217,8 @@ fn without_route(workload: &Workload) -> Vec<String> {
     let mut lines: Vec<_> = services.chain(others).collect();
     if lines.is_empty() && workload.triggers.is_empty() {
         lines.push(format!(
-            "{NAME}{id}{NAME:#} {DIM}has no trigger and no service, so nothing calls it; add `[[triggers.http]]` with its \
-             `component`{DIM:#}"
+            "{DIM}nothing calls{DIM:#} {NAME}{id}{NAME:#}{DIM}: it has no trigger and no service; add `[[triggers.http]]`, or \
+             `service = true`{DIM:#}"
         ));
     }
     lines
@@ -241,6 +243,8 @@ struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hang_up: tokio::signal::unix::Signal,
+    /// SIGHUP has come while only the others were waited for.
+    reload: bool,
 }
 
 impl Signals {
@@ -253,10 +257,18 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
             terminate: signal(SignalKind::terminate()).map_err(failed)?,
             hang_up: signal(SignalKind::hangup()).map_err(failed)?,
+            reload: false,
         })
     }
 
     async fn next(&mut self) -> Signal {
+        if std::mem::take(&mut self.reload) {
+            return Signal::Reload;
+        }
+        self.receive().await
+    }
+
+    async fn receive(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Stop,
             _ = self.terminate.recv() => Signal::Stop,
@@ -264,7 +276,10 @@ impl Signals {
         }
     }
 
+    /// Waits for a signal that stops. One that reloads is kept for the next [`next`](Self::next).
     async fn stop(&mut self) {
-        while !matches!(self.next().await, Signal::Stop) {}
+        while matches!(self.receive().await, Signal::Reload) {
+            self.reload = true;
+        }
     }
 }

@@ -27,7 +27,7 @@ use wharf::{Call, Entry, Execution, Instantiated, Limit, StoreData, Termination,
 
 use crate::body::{Buffered, HandlerState, ResponseBody, StreamingBody};
 use crate::frame::{self, Content};
-use crate::incoming::RequestBody;
+use crate::incoming::{DrainedBody, RequestBody};
 use crate::notify::notify_end;
 use crate::outbound::Http;
 
@@ -149,7 +149,8 @@ impl ProxyHandler {
         method: Method,
         call: CallPermit,
     ) -> Response<ResponseBody> {
-        let handler = self.clone();
+        let (handler, call) = (self.clone(), Arc::new(call));
+        let held = call.clone();
         let job: Job = Box::new(move |accessor, bindings| {
             Box::pin(async move {
                 let load = |instance: &Instance| {
@@ -158,12 +159,16 @@ impl ProxyHandler {
                 };
                 let service = bindings.get_or_load::<Service>(load)?;
                 if handler.entry.policy() == Policy::Service {
-                    return handle_in_service(accessor, service, request, response_tx).await;
+                    let after_response = handler.entry.limits().after_response;
+                    return handle_in_service(accessor, service, request, response_tx, after_response, held).await;
                 }
                 handle_p3(accessor, &service, request, response_tx, Disconnect::Abandon).await
             })
         });
-        let (mut execution, shared) = self.entry.submit(job, call);
+        let (mut execution, shared) = match self.entry.submit(job, call).await {
+            Ok(submitted) => submitted,
+            Err(error) => return unavailable(refusal(error)),
+        };
         if let Some(first) = &mut execution {
             match poll_fn(|cx| Poll::Ready(first.poll_untimed(cx))).await {
                 Poll::Ready(Err(ended)) => return self.end_response(&ended),
@@ -283,6 +288,16 @@ pub(crate) fn text_response(status: StatusCode, text: &'static str) -> Response<
     response
 }
 
+/// The text of a response to a request that was not admitted.
+pub(crate) fn refusal(error: AdmissionError) -> &'static str {
+    match error {
+        AdmissionError::Stopped => "the workload has stopped\n",
+        AdmissionError::ServiceStarting => "the service has not started yet\n",
+        AdmissionError::ServiceEnded => "the service has ended\n",
+        _ => "too many concurrent requests\n",
+    }
+}
+
 /// 503 with `retry-after`.
 pub(crate) fn unavailable(text: &'static str) -> Response<ResponseBody> {
     let mut response = text_response(StatusCode::SERVICE_UNAVAILABLE, text);
@@ -395,10 +410,12 @@ async fn handle_in_service(
     service: Arc<Service>,
     request: Request<WasiBody>,
     response_tx: oneshot::Sender<HandlerResult>,
+    after_response: Duration,
+    permit: Arc<CallPermit>,
 ) -> wasmtime::Result<JobOutcome> {
     let (result_tx, result_rx) = oneshot::channel();
     let (done_tx, done_rx) = oneshot::channel();
-    accessor.spawn(Handling { service, request, result_tx, _done_tx: done_tx })?;
+    accessor.spawn(Handling { service, request, result_tx, after_response, _done_tx: done_tx, _permit: permit })?;
     // Dropped with this job, the sender says that the call has ended.
     if let Ok(result) = result_rx.await {
         response_tx.send(result).ok();
@@ -408,13 +425,14 @@ async fn handle_in_service(
     Ok(JobOutcome::Completed)
 }
 
-/// What becomes of a call whose client disconnects before the response.
+/// What to do with a call whose client disconnects before the response.
 #[derive(Clone, Copy)]
 enum Disconnect {
     /// The call ends.
     Abandon,
-    /// The call goes on, and its response is dropped.
-    Continue,
+    /// The call goes on. Its response is read to its end, as long as this, because a component that writes to a stream that
+    /// was dropped may trap, and end its instance with all calls.
+    Continue(Duration),
 }
 
 /// A request that a service handles.
@@ -422,13 +440,16 @@ struct Handling {
     service: Arc<Service>,
     request: Request<WasiBody>,
     result_tx: oneshot::Sender<HandlerResult>,
+    after_response: Duration,
     _done_tx: oneshot::Sender<()>,
+    /// It counts against `concurrency` until the component has ended it.
+    _permit: Arc<CallPermit>,
 }
 
 impl AccessorTask<StoreData> for Handling {
     async fn run(self, accessor: &Accessor<StoreData>) -> wasmtime::Result<()> {
-        let Self { service, request, result_tx, _done_tx } = self;
-        handle_p3(accessor, &service, request, result_tx, Disconnect::Continue).await?;
+        let Self { service, request, result_tx, after_response, _done_tx, _permit } = self;
+        handle_p3(accessor, &service, request, result_tx, Disconnect::Continue(after_response)).await?;
         Ok(())
     }
 }
@@ -449,7 +470,7 @@ async fn handle_p3(
     let disconnected = async {
         match on_disconnect {
             Disconnect::Abandon => response_tx.closed().await,
-            Disconnect::Continue => std::future::pending().await,
+            Disconnect::Continue(_) => std::future::pending().await,
         }
     };
     let response = match futures_util::future::select(call, pin!(disconnected)).await {
@@ -469,6 +490,10 @@ async fn handle_p3(
     })?;
     let (parts, body) = response.into_parts();
     let (body, ended) = notify_end(body, content_length(&parts.headers));
+    let body = match on_disconnect {
+        Disconnect::Abandon => body,
+        Disconnect::Continue(limit) => WasiBody::new(DrainedBody::new(body, limit)),
+    };
     response_tx.send(Ok(Response::from_parts(parts, body))).ok();
     // The component may have returned a body that the host produces, and then has no task at work. The store must live
     // until that body ends.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tokio::time::{Instant, Sleep};
-use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::{Error, WasiBody};
 use wharf::Limit;
 use wharf::limits::LimitTracker;
 
@@ -75,6 +76,55 @@ impl<B: Body + Unpin, T: Unpin> Body for GuardedBody<B, T> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A response body that is read to its end when it is dropped before, as long as a limit.
+pub(crate) struct DrainedBody {
+    /// `None` once it has ended.
+    body: Option<WasiBody>,
+    limit: Duration,
+}
+
+impl DrainedBody {
+    pub(crate) fn new(body: WasiBody, limit: Duration) -> Self {
+        Self { body: Some(body), limit }
+    }
+}
+
+impl Body for DrainedBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.body = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for DrainedBody {
+    fn drop(&mut self) {
+        let (Some(mut body), Ok(runtime)) = (self.body.take(), tokio::runtime::Handle::try_current()) else { return };
+        if body.is_end_stream() {
+            return;
+        }
+        let limit = self.limit;
+        runtime.spawn(async move {
+            let drain = async { while matches!(body.frame().await, Some(Ok(_))) {} };
+            tokio::time::timeout(limit, drain).await.ok();
+        });
     }
 }
 

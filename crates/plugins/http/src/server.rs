@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::header::HOST;
@@ -32,11 +31,12 @@ use crate::admission::{Clients, ConnectionPermit};
 use crate::body::ResponseBody;
 use crate::client;
 use crate::connection::{ConnectionState, StreamExecutor};
-use crate::handler::{ProxyHandler, text_response, unavailable};
+use crate::handler::{ProxyHandler, refusal, text_response, unavailable};
 use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::target::{self, Path};
 use crate::timeout::TimeoutStream;
+use crate::tls::Tls;
 
 /// How long the listener waits after an error such as a lack of file descriptors, so that connections can close.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -80,7 +80,7 @@ impl HttpServer {
     ///
     /// # Errors
     /// [`BindError`] when the server cannot listen on the address.
-    pub async fn bind(settings: Settings) -> Result<Self, BindError> {
+    pub async fn bind(mut settings: Settings) -> Result<Self, BindError> {
         let bind_error = |error| BindError { address: settings.listen, error };
         let listener = TcpListener::bind(settings.listen).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
@@ -89,7 +89,7 @@ impl HttpServer {
         Ok(Self(Arc::new(Inner {
             authority,
             clients: Clients::new(settings.max_connections),
-            tls: settings.tls.clone().map(|tls| ArcSwap::new(tls.0)),
+            tls: settings.tls.take().map(|tls| ArcSwap::new(tls.0)),
             settings,
             address,
             listener: Mutex::new(Some(listener)),
@@ -351,12 +351,10 @@ async fn route(server: &Inner, mut request: Request<Incoming>, tls: bool) -> Res
                 // An update of the workload may have replaced the handler since the lookup.
                 found = find(&request);
                 if found.as_ref().is_some_and(|current| Arc::ptr_eq(current, &handler)) {
-                    return unavailable("the workload has stopped\n");
+                    return unavailable(refusal(AdmissionError::Stopped));
                 }
             }
-            Err(AdmissionError::ServiceStarting) => return unavailable("the service has not started yet\n"),
-            Err(AdmissionError::ServiceEnded) => return unavailable("the service has ended\n"),
-            Err(_) => return unavailable("too many concurrent requests\n"),
+            Err(error) => return unavailable(refusal(error)),
         }
     }
     text_response(StatusCode::NOT_FOUND, "no route for this host and path\n")

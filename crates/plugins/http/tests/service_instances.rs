@@ -7,9 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use support::{TestServer, WORKLOAD_ID, get, workload};
-use wharf::StartError;
 use wharf::api::ServiceState;
-use wharf::workload::Problem;
 
 async fn worker(more: &str) -> TestServer {
     let server = TestServer::new().await;
@@ -39,11 +37,29 @@ async fn run_and_requests_share_one_instance() {
     assert_eq!(number(&text, "requests"), 51, "{text}");
     assert!(number(&text, "steps") > 0, "`run` goes on: {text}");
     assert!(server.get("/stream?ms=5").await.1 == "piece\npiece\n");
-    // Calls by value go to the same instance.
-    let status = server.status().await;
-    assert_eq!(status.services[0].state, ServiceState::Running);
-    let functions = server.host.call_wave(WORKLOAD_ID, "it", "nothing()").await.unwrap_err().to_string();
-    assert!(functions.contains("exports no function `nothing`"), "{functions}");
+    assert_eq!(server.status().await.services[0].state, ServiceState::Running);
+}
+
+/// `run` returns while a call is in progress: the call completes in its instance, and the next one is made in another.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_wait_for_the_next_instance_while_the_last_one_completes() {
+    for (restart, end) in [("always", "/done"), ("on-failure", "/fail")] {
+        let server = Arc::new(TestServer::new().await);
+        let more = format!("service = {{ restart = '{restart}' }}");
+        server.host.workload_start(workload("w", "w.test", "worker-p3", &more)).await.unwrap();
+        let waiting = {
+            let server = server.clone();
+            tokio::spawn(async move { server.get("/wait?ms=400").await })
+        };
+        server.wait_until("the request is in progress", |status| status.calls == 1).await;
+        assert_eq!(server.get(end).await.0, 200);
+        // Each of these is answered by the instance that ends or by the next one, and none by neither.
+        while server.status().await.services[0].restarts == 0 {
+            let (status, text) = server.get("/count").await;
+            assert_eq!(status, 200, "{restart}: {text}");
+        }
+        assert_eq!(waiting.await.unwrap().0, 200, "{restart}: the call in progress completes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,13 +182,43 @@ async fn an_update_hands_a_real_port_and_its_requests_over() {
     }
 }
 
-#[tokio::test]
-async fn a_service_of_wasi_0_2_takes_no_requests() {
-    let server = TestServer::new().await;
-    let Err(StartError::Invalid { problems, .. }) =
-        server.host.workload_start(workload("w", "w.test", "hello-p3", "service = true")).await
-    else {
-        panic!("the workload started");
+/// Calls that join an instance while it computes end with it, when it ends before they start.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_wait_for_a_spinning_instance_end_with_it() {
+    let server = Arc::new(worker("limits = { time = '500ms' }").await);
+    let asking = |path: &'static str| {
+        let server = server.clone();
+        tokio::spawn(async move { server.get(path).await.0 })
     };
-    assert!(matches!(&problems[..], [Problem::ServiceWithoutExport { .. }]), "{problems:?}");
+    let spinning = asking("/spin");
+    server.wait_until("the request is in progress", |status| status.calls == 1).await;
+    let joined: Vec<_> = (0..5).map(|_| asking("/count")).collect();
+    assert_eq!(spinning.await.unwrap(), 504);
+    for call in joined {
+        // One that came after the end is answered by the next instance.
+        let status = call.await.unwrap();
+        assert!([200, 502, 504].contains(&status), "{status}");
+    }
+    server.wait_until("no call is left", |status| status.calls == 0).await;
+    assert_eq!(server.get("/count").await.0, 200);
+}
+
+/// The guest writes on after its client is gone, which the engine answers with a trap if its stream was dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_a_stream_ends_no_instance() {
+    let server = Arc::new(worker("").await);
+    let waiting = {
+        let server = server.clone();
+        tokio::spawn(async move { server.get("/wait?ms=1000").await })
+    };
+    for i in 0..40 {
+        let mut client = server.connect_raw("GET /stream?ms=20 HTTP/1.1\r\nhost: w.test\r\n\r\n").await;
+        if i % 2 == 0 {
+            assert!(support::read_up_to(&mut client, 20).await > 0);
+        }
+        drop(client);
+    }
+    assert_eq!(waiting.await.unwrap().0, 200);
+    server.wait_until("no call is left", |status| status.calls == 0).await;
+    assert_eq!(server.status().await.services[0].restarts, 0);
 }

@@ -170,7 +170,8 @@ async fn a_restart_policy_decides_whether_a_service_comes_back() {
     for (restart, max_restarts, end, state, restarts) in cases {
         let server = TestServer::new().await;
         server.host.workload_start(with_policy(restart, max_restarts)).await.unwrap();
-        for _ in 0..=restarts {
+        for restart in 0..=restarts {
+            server.wait_until("the service runs again", |status| status.services[0].restarts == restart).await;
             assert_ne!(server.get(&format!("/ask?line={end}")).await.0, 200);
         }
         server.wait_until("the service has ended", |status| status.services[0].state == state).await;
@@ -225,7 +226,11 @@ async fn an_update_hands_a_real_port_over() {
         let mut back = [0; 4];
         stream.read_exact(&mut back).await.unwrap();
         assert_eq!(&back, b"ping");
-        assert_eq!(server.status().await.services[0].restarts, 0, "the service never failed for want of its port");
+        assert_eq!(
+            server.status().await.services[0].restarts,
+            0,
+            "the service never failed because its port was taken"
+        );
     }
 }
 

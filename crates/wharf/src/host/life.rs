@@ -2,9 +2,11 @@
 //!
 //! These run in tasks of the host, so that a caller that goes away leaves nothing half done.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use wharf_api::{State, WorkloadStatus};
@@ -33,7 +35,14 @@ impl Host {
         let mut attaching = Attaching { triggers: &self.0.triggers, running: &running, attached: 0, operation };
         running.start_services(&running.declared_services()).await;
         for trigger in &self.0.triggers {
-            if let Err(refusal) = trigger.attach(&running).await {
+            let attached = tokio::select! {
+                attached = hook(trigger.attach(&running)) => attached,
+                () = taken.cancelled() => {
+                    attaching.undo().await;
+                    return Err(StartError::Stopped { id });
+                }
+            };
+            if let Err(refusal) = attached.and_then(|attached| attached) {
                 attaching.undo().await;
                 return Err(refused(trigger, refusal));
             }
@@ -41,8 +50,19 @@ impl Host {
         }
         attaching.attached = 0;
         taken.keep(running.clone());
-        join_all(self.0.triggers.iter().map(|trigger| trigger.started(&running))).await;
+        self.started(&running).await;
         Ok(running.status(State::Running).await)
+    }
+
+    /// Tells the triggers that a workload runs.
+    async fn started(&self, running: &Arc<Running>) {
+        join_all(self.0.triggers.iter().map(|trigger| async move {
+            if let Err(error) = hook(trigger.started(running)).await {
+                let workload = running.workload().id();
+                tracing::error!(%workload, trigger = trigger.name(), %error, "the trigger did not start its calls");
+            }
+        }))
+        .await;
     }
 
     async fn prepare(&self, workload: Workload) -> Result<Running, StartError> {
@@ -59,7 +79,11 @@ impl Host {
             return Ok(current.status(State::Running).await);
         }
         drop(current);
-        let new = Arc::new(start::open(&self.0, compiled).await?);
+        // A plugin that does not open must not keep a stop or a shutdown waiting.
+        let new = tokio::select! {
+            opened = start::open(&self.0, compiled) => Arc::new(opened?),
+            () = self.0.workloads.leaves(&id, State::Running) => return Err(StartError::NotRunning { id }),
+        };
         let replaced = self.replace(&id, &new).await;
         let old = match replaced {
             Ok(old) => old,
@@ -68,7 +92,7 @@ impl Host {
                 return Err(error);
             }
         };
-        join_all(self.0.triggers.iter().map(|trigger| trigger.started(&new))).await;
+        self.started(&new).await;
         self.retire(&old).await;
         Ok(new.status(State::Running).await)
     }
@@ -80,6 +104,8 @@ impl Host {
         loop {
             let old = self.running(id).map_err(|_| StartError::NotRunning { id: id.to_owned() })?;
             let changing = old.changing.lock().await;
+            // A stop of the new version waits until it has all its services.
+            let _new_changing = new.changing.lock().await;
             // Another update, or a stop, may have come first.
             if !self.running(id).is_ok_and(|current| Arc::ptr_eq(&current, &old)) {
                 continue;
@@ -87,9 +113,11 @@ impl Host {
             let takes_calls = |name: &&Name| old.entry(name.as_str()).is_some_and(|e| e.policy() == Policy::Service);
             let exclusive = old.services_on_real_ports().into_iter();
             let (last, first): (Vec<&Name>, Vec<&Name>) = exclusive.partition(takes_calls);
-            old.stop_services(&first).await;
+            let first = old.stop_services(&first).await;
+            // Any of the new version's may want the port, under another name.
+            let wait = if last.is_empty() { Vec::new() } else { new.services_on_real_ports() };
             let (later, now): (Vec<&Name>, Vec<&Name>) =
-                new.declared_services().into_iter().partition(|name| last.contains(name));
+                new.declared_services().into_iter().partition(|name| wait.contains(name));
             new.start_services(&now).await;
             let moved = self.replace_triggers(id, &old, new).await;
             if moved.is_ok() {
@@ -123,9 +151,9 @@ impl Host {
     /// Moves all triggers to a new version; if one refuses it, all of them return to the old one.
     async fn replace_triggers(&self, id: &str, old: &Arc<Running>, new: &Arc<Running>) -> Result<(), StartError> {
         for (i, trigger) in self.0.triggers.iter().enumerate() {
-            let Err(refusal) = trigger.replace(old, new).await else { continue };
+            let Err(refusal) = replace(trigger, old, new).await else { continue };
             for moved in &self.0.triggers[..i] {
-                if let Err(error) = moved.replace(new, old).await {
+                if let Err(error) = replace(moved, new, old).await {
                     tracing::error!(workload = id, trigger = moved.name(), %error, "the old version is no longer served");
                 }
             }
@@ -164,7 +192,7 @@ impl Host {
     pub(super) async fn shut_down(&self) {
         let deadline = deadline(self.0.drain);
         self.0.workloads.close(deadline);
-        let triggers = self.0.triggers.iter().map(|trigger| trigger.shutdown());
+        let triggers = self.0.triggers.iter().map(|trigger| hook(trigger.shutdown()));
         // Triggers and workloads share one deadline.
         tokio::time::timeout_at(deadline, join_all(triggers)).await.ok();
         let ids = self.0.workloads.list();
@@ -194,11 +222,26 @@ fn refused(trigger: &Arc<dyn Trigger>, refusal: TriggerError) -> StartError {
     StartError::several(refusal.into_each().into_iter().map(error)).unwrap_or(StartError::Interrupted)
 }
 
+/// A call of a trigger. A panic is its error, so that it leaves nothing half done.
+async fn hook<T>(call: impl Future<Output = T>) -> Result<T, TriggerError> {
+    AssertUnwindSafe(call).catch_unwind().await.map_err(|_| TriggerError::new("it panicked"))
+}
+
+/// Moves a trigger to another version, within a time limit.
+async fn replace(trigger: &Arc<dyn Trigger>, old: &Arc<Running>, new: &Arc<Running>) -> Result<(), TriggerError> {
+    let replaced = tokio::time::timeout(HOOK_TIMEOUT, hook(trigger.replace(old, new))).await;
+    replaced.unwrap_or_else(|_| Err(TriggerError::new(format!("no answer within {HOOK_TIMEOUT:?}"))))?
+}
+
 async fn detach(trigger: &Arc<dyn Trigger>, running: &Arc<Running>) {
-    if tokio::time::timeout(HOOK_TIMEOUT, trigger.detach(running)).await.is_err() {
-        let workload = running.workload().id();
-        tracing::warn!(%workload, trigger = trigger.name(), "the trigger did not detach within {HOOK_TIMEOUT:?}");
-    }
+    let detached = tokio::time::timeout(HOOK_TIMEOUT, hook(trigger.detach(running))).await;
+    let why = match detached {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {HOOK_TIMEOUT:?}"),
+    };
+    let workload = running.workload().id();
+    tracing::warn!(%workload, trigger = trigger.name(), why, "the trigger did not detach");
 }
 
 /// The triggers that have attached to a workload that starts. Dropped before all have, because one panicked, it detaches them

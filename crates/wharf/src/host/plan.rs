@@ -53,7 +53,10 @@ pub(super) async fn plan<T: Send + 'static>(
     });
     match planning.await {
         Ok(done) => done,
-        // A blocking task that has started is never cancelled.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down, and drops this task, too.
+            Err(_) => std::future::pending().await,
+        },
     }
 }

@@ -17,7 +17,7 @@ use crate::run::entry::Entry;
 use crate::run::tracker::CallTracker;
 
 /// How long calls may take to end after they were terminated.
-const TERMINATION: Duration = Duration::from_secs(5);
+pub(super) const TERMINATION: Duration = Duration::from_secs(5);
 
 /// A workload that runs.
 pub struct Running {
@@ -71,13 +71,20 @@ impl Running {
         self.services.lock().await.extend(entries.map(|entry| Service::start(&self.workload, entry.clone())));
     }
 
-    /// Stops the services of these names, and waits until they have ended.
-    pub(super) async fn stop_services(&self, names: &[&Name]) {
+    /// Stops the services of these names, and waits until they have ended. Returns those that had not ended before, which are no
+    /// longer in the status.
+    pub(super) async fn stop_services<'n>(&self, names: &[&'n Name]) -> Vec<&'n Name> {
         let mut services = self.services.lock().await;
-        for service in services.iter_mut().filter(|service| names.contains(&service.component())) {
-            service.stop().await;
+        let mut stopped = Vec::new();
+        for service in services.iter_mut() {
+            let name = names.iter().find(|name| **name == service.component());
+            if let (Some(name), false) = (name, service.has_ended()) {
+                service.stop().await;
+                stopped.push(*name);
+            }
         }
-        services.retain(|service| !names.contains(&service.component()));
+        services.retain(|service| !stopped.contains(&service.component()));
+        stopped
     }
 
     /// Ends the calls in progress.
@@ -98,8 +105,9 @@ impl Running {
 
     /// The services that may listen on ports of the machine, which another version cannot take at the same time.
     pub(super) fn services_on_real_ports(&self) -> Vec<&Name> {
-        let is_open = |name: &&Name| self.workload.components[*name].hosts.contains(&HostRule::ANY);
-        self.declared_services().into_iter().filter(is_open).collect()
+        let is_open = |name: &Name| self.workload.components[name].hosts.contains(&HostRule::ANY);
+        let listens = |name: &&Name| self.entries.get(*name).is_some_and(|entry| entry.components().any(is_open));
+        self.declared_services().into_iter().filter(listens).collect()
     }
 
     /// Whether all services run, or ended as they should.

@@ -1,14 +1,18 @@
 //! Services: components that run as long as their workload, and are restarted as their manifest says.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 use wharf_api::{ServiceState, ServiceStatus};
 use workload::manifest::{Component, Restart};
 use workload::{Name, Workload};
 
+use super::running::TERMINATION;
 use crate::run::call::CallError;
 use crate::run::command::Exit;
 use crate::run::entry::Entry;
@@ -25,10 +29,12 @@ const STEADY: Duration = Duration::from_mins(1);
 pub(super) struct Service {
     entry: Arc<Entry>,
     progress: Arc<Progress>,
+    /// The service's instance, which may be on another thread when the task ends.
+    instances: TaskTracker,
     task: JoinHandle<()>,
 }
 
-/// How far a service is.
+/// The state of a service.
 #[derive(Default)]
 struct Progress {
     restarts: AtomicU64,
@@ -56,15 +62,17 @@ impl Service {
         let progress = Arc::<Progress>::default();
         let declared = workload.components[entry.name()].clone();
         // Before the task runs, so that the first call already waits for the service.
-        let starting = Grants::of(entry.context()).loopback().register_service();
+        let starting = Grants::of(entry.context()).register_service();
         starting.starts_after(Duration::ZERO);
         let (id, reported, supervised) = (workload.id(), progress.clone(), entry.clone());
+        let instances = TaskTracker::new();
+        let tracked = instances.clone();
         let task = tokio::spawn(async move {
             let on_restart = |delay| starting.starts_after(delay);
-            supervise(&id, &supervised, &declared, &reported, on_restart).await;
+            supervise(&id, &supervised, &declared, &reported, &tracked, on_restart).await;
             supervised.service_ended();
         });
-        Self { entry, progress, task }
+        Self { entry, progress, instances, task }
     }
 
     pub(super) fn component(&self) -> &Name {
@@ -75,17 +83,27 @@ impl Service {
         self.progress.state()
     }
 
+    /// Whether it has ended, and is not restarted.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state(), ServiceState::Ended | ServiceState::Failed)
+    }
+
     pub(super) fn status(&self) -> ServiceStatus {
         let restarts = self.progress.restarts.load(Ordering::Relaxed);
         ServiceStatus { component: self.component().clone(), restarts, state: self.state() }
     }
 
-    /// Ends the service, and waits until it has ended.
+    /// Ends the service, and waits until its instance is gone. One that blocks in a host function is not waited for.
     pub(super) async fn stop(&mut self) {
         self.task.abort();
-        // The error says that the task was aborted.
-        (&mut self.task).await.ok();
         self.entry.service_stopped();
+        let gone = async {
+            // The error says that the task was aborted.
+            (&mut self.task).await.ok();
+            self.instances.close();
+            self.instances.wait().await;
+        };
+        tokio::time::timeout(TERMINATION, gone).await.ok();
     }
 }
 
@@ -101,27 +119,37 @@ async fn supervise(
     entry: &Arc<Entry>,
     declared: &Component,
     progress: &Progress,
+    instances: &TaskTracker,
     on_restart: impl Fn(Duration),
 ) {
     let (component, policy) = (entry.name(), declared.service.unwrap_or_default());
-    let stays = policy.restart != Restart::Always;
+    let keeps_serving = policy.restart != Restart::Always;
     let (mut delay, mut in_a_row) = (FIRST_DELAY, 0);
     loop {
         let started = tokio::time::Instant::now();
-        let failed = match entry.run_service(&declared.limits, stays).await {
-            Ok(Exit(0)) => {
-                tracing::info!(workload, %component, "service ended");
-                false
-            }
-            Ok(Exit(code)) => {
-                tracing::warn!(workload, %component, code, "service ended");
+        // A host function that panics must not end the supervision with it.
+        let ran =
+            AssertUnwindSafe(entry.run_service(&declared.limits, keeps_serving, instances.token())).catch_unwind();
+        let failed = match ran.await {
+            Err(_) => {
+                tracing::error!(workload, %component, "service failed: a host function panicked");
                 true
             }
-            Err(CallError::Terminated { cause: Termination::Stopped, .. }) => return,
-            Err(error) => {
-                tracing::error!(workload, %component, %error, "service failed");
-                true
-            }
+            Ok(ran) => match ran {
+                Ok(Exit(0)) => {
+                    tracing::info!(workload, %component, "service ended");
+                    false
+                }
+                Ok(Exit(code)) => {
+                    tracing::warn!(workload, %component, code, "service ended");
+                    true
+                }
+                Err(CallError::Terminated { cause: Termination::Stopped, .. }) => return,
+                Err(error) => {
+                    tracing::error!(workload, %component, %error, "service failed");
+                    true
+                }
+            },
         };
         let restarts = match policy.restart {
             Restart::Always => true,
@@ -136,7 +164,7 @@ async fn supervise(
             (delay, in_a_row) = (FIRST_DELAY, 0);
         }
         if policy.max_restarts.is_some_and(|most| in_a_row >= most) {
-            tracing::error!(workload, %component, restarts = in_a_row, "service is not restarted again");
+            tracing::error!(workload, %component, restarts = in_a_row, "service is not restarted again: it reached `max-restarts`");
             progress.set(ServiceState::Failed);
             return;
         }

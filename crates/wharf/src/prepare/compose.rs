@@ -3,7 +3,8 @@
 //! A composed component keeps the grants of its parts apart: each import that grants something has the name of its part, which no
 //! other host provides. A custom section, `wharf:parts`, has the parts as a workload without values: which part has which
 //! variables, mounts and hosts, and which links were made. [`Composed::read`] gives that workload back, with the parts' bytes, for
-//! a host to run. [`flat`] makes a component for other hosts, whose parts share all grants.
+//! a host to run. [`flat`] makes a component for other hosts, whose parts share all grants. A file may come from anyone: what it says
+//! beyond its parts' names, links and kinds of grants is not read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,12 +21,15 @@ use super::load::LoadedCode;
 
 /// The name of the custom section.
 const SECTION: &str = "wharf:parts";
+/// The longest custom section, in bytes: that of the longest manifest.
+const MAX_SECTION: usize = 1 << 20;
 
 /// The parts of a composed component.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Composed {
-    /// The parts as a workload: their bytes, links, limits and instance policies, with the names of what each was granted and
-    /// without values: environment variables and configuration are empty, and volumes are ephemeral.
+    /// The parts as a workload: their bytes and links, with the names of what each was granted and without values: environment
+    /// variables and configuration are empty, and volumes are ephemeral. Limits, instance policies, services, triggers and the
+    /// settings of plugins are left to who runs it.
     pub workload: Workload,
     /// The part whose exports are those of the component.
     pub entry: Name,
@@ -76,29 +80,42 @@ pub fn flat(unit: &Unit, resolution: &Resolution, code: &BTreeMap<Name, LoadedCo
 fn parts(workload: &Workload, unit: &Unit, resolution: &Resolution, code: &BTreeMap<Name, LoadedCode>) -> Workload {
     let mut parts = Workload::new(workload.name.clone());
     for name in &unit.components {
-        let declared = &workload.components[name];
-        let keys = |values: &BTreeMap<String, String>| values.keys().map(|key| (key.clone(), String::new())).collect();
-        let part = Component {
-            source: Source::Bytes(code[name].component().clone()),
-            digest: None,
-            env: keys(&declared.env),
-            config: keys(&declared.config),
-            args: Vec::new(),
-            settings: BTreeMap::new(),
-            ..declared.clone()
-        };
-        for Mount { volume, .. } in &part.volumes {
-            parts.volumes.insert(volume.clone(), Volume::Ephemeral { ephemeral: true });
-        }
-        parts.components.insert(name.clone(), part);
+        let source = Source::Bytes(code[name].component().clone());
+        add(&mut parts, name, &workload.components[name], source);
         for import in &resolution.components[name] {
-            if let Provider::Sibling { component, .. } = &import.provider {
-                let (from, to) = (name.clone(), LinkTarget::from(component.clone()));
-                parts.links.push(Link { from, import: import.import.clone(), to });
-            }
+            let to = match &import.provider {
+                Provider::Sibling { component, .. } => LinkTarget::from(component.clone()),
+                Provider::Plugin { plugin, target, .. } if target.is_some() || links_to(workload, name, plugin) => {
+                    LinkTarget { name: plugin.clone(), target: target.clone() }
+                }
+                _ => continue,
+            };
+            parts.links.push(Link { from: name.clone(), import: import.import.clone(), to });
         }
     }
     parts
+}
+
+/// Whether the author of a workload linked a component to a plugin.
+fn links_to(workload: &Workload, component: &Name, plugin: &str) -> bool {
+    workload.links.iter().any(|link| link.from == *component && link.to.name == plugin)
+}
+
+/// Adds a part with the names of what it was granted.
+fn add(parts: &mut Workload, name: &Name, declared: &Component, source: Source) {
+    let keys = |values: &BTreeMap<String, String>| values.keys().map(|key| (key.clone(), String::new())).collect();
+    for Mount { volume, .. } in &declared.volumes {
+        parts.volumes.insert(volume.clone(), Volume::Ephemeral { ephemeral: true });
+    }
+    let part = Component {
+        env: keys(&declared.env),
+        config: keys(&declared.config),
+        volumes: declared.volumes.clone(),
+        hosts: declared.hosts.clone(),
+        timezone: declared.timezone.clone(),
+        ..Component::new(source)
+    };
+    parts.components.insert(name.clone(), part);
 }
 
 impl Composed {
@@ -116,22 +133,28 @@ impl Composed {
     /// [`ComposedError`] when the component has parts that cannot be read.
     pub fn read(bytes: &[u8]) -> Result<Option<Self>, ComposedError> {
         let Some((section, components)) = sections(bytes) else { return Ok(None) };
+        if section.len() > MAX_SECTION {
+            return Err(ComposedError(format!("they take more than {MAX_SECTION} bytes")));
+        }
         let parts: Parts = serde_json::from_slice(section).map_err(|error| ComposedError(error.to_string()))?;
-        let Parts { entry, mut workload } = parts;
-        let by_digest: HashMap<Digest, &[u8]> = components.into_iter().map(|part| (Digest::of(part), part)).collect();
-        for (name, part) in &mut workload.components {
+        // Several parts may have the same bytes, which are kept once.
+        let by_digest: HashMap<Digest, Arc<[u8]>> =
+            components.into_iter().map(|part| (Digest::of(part), Arc::from(part))).collect();
+        let mut workload = Workload::new(parts.workload.name.clone());
+        workload.links.clone_from(&parts.workload.links);
+        for (name, part) in &parts.workload.components {
             let Source::Digest(digest) = &part.source else {
                 return Err(ComposedError(format!("part `{name}` has no digest")));
             };
             let Some(found) = by_digest.get(digest) else {
                 return Err(ComposedError(format!("part `{name}` is not in the component")));
             };
-            part.source = Source::Bytes(Arc::from(*found));
+            add(&mut workload, name, part, Source::Bytes(found.clone()));
         }
-        if !workload.components.contains_key(&entry) {
-            return Err(ComposedError(format!("there is no part `{entry}`")));
+        if !workload.components.contains_key(&parts.entry) {
+            return Err(ComposedError(format!("there is no part `{}`", parts.entry)));
         }
-        Ok(Some(Self { workload, entry }))
+        Ok(Some(Self { workload, entry: parts.entry }))
     }
 }
 
@@ -144,9 +167,11 @@ fn sections(bytes: &[u8]) -> Option<(&[u8], Vec<&[u8]>)> {
         let wasmparser::Chunk::Parsed { consumed, payload } = parser.parse(rest, true).ok()? else { return None };
         (rest, offset) = (rest.get(consumed..)?, offset + consumed);
         match payload {
-            Payload::ComponentSection { unchecked_range, .. } | Payload::ModuleSection { unchecked_range, .. } => {
-                let inner = bytes.get(unchecked_range.start..unchecked_range.end)?;
-                components.push(inner);
+            Payload::ComponentSection { ref unchecked_range, .. }
+            | Payload::ModuleSection { ref unchecked_range, .. } => {
+                if matches!(payload, Payload::ComponentSection { .. }) {
+                    components.push(bytes.get(unchecked_range.start..unchecked_range.end)?);
+                }
                 // What is inside is not read here.
                 let length = unchecked_range.end.checked_sub(offset)?;
                 (rest, offset) = (rest.get(length..)?, unchecked_range.end);

@@ -162,6 +162,8 @@ impl Grants {
                 keys.retain(|key| key.plugin != plugin);
                 keys.insert(0, BindingKey { plugin, target: None });
             }
+            // A part that the plugin does not have was reported.
+            keys.retain(|key| key.target.is_none() || plugins.0[key.plugin].has_targets());
             keys.retain(|key| self.opened.iter().any(|opened| opened.index == key.plugin));
             for key in keys {
                 let bound = bound_imports(imports, &types[name], &key, plugins);

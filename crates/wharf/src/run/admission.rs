@@ -7,11 +7,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::entry::Entry;
-use super::service::ServiceInstance;
 use crate::limits::Limit;
 
 /// The longest wait of a call whose unit has no limit `time`.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// The limit `concurrency` of a unit.
 pub(crate) struct ConcurrencyLimit {
@@ -69,23 +68,12 @@ pub(super) async fn admit(entry: &Arc<Entry>) -> Result<CallPermit, AdmissionErr
     if let Some(service) = &entry.service
         && !service.is_up()
     {
-        wait_for_service(entry, service).await?;
+        service.up(entry).await?;
     }
     // Both borrow the entry; `CallPermit` returns them.
     permit.forget();
     counted.keep();
     Ok(CallPermit(entry.clone()))
-}
-
-/// Waits until a service that is starting takes calls.
-#[cold]
-async fn wait_for_service(entry: &Entry, service: &ServiceInstance) -> Result<(), AdmissionError> {
-    let longest = entry.limits().time.unwrap_or(MAX_WAIT);
-    tokio::select! {
-        up = service.up() => up,
-        () = tokio::time::sleep(longest) => Err(AdmissionError::ServiceStarting),
-        () = entry.calls.terminated() => Err(AdmissionError::Stopped),
-    }
 }
 
 #[cold]

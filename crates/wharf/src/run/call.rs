@@ -9,7 +9,7 @@ use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::{Accessor, AccessorTask, Func, Instance, Type, Val, types::ComponentFunc};
 use wasmtime::{AsContextMut as _, StoreContextMut};
 
-use super::admission::AdmissionError;
+use super::admission::{AdmissionError, CallPermit};
 use super::entry::Entry;
 use super::invoke::{Call, InvokeError};
 use super::policy::Policy;
@@ -82,9 +82,15 @@ pub async fn call(entry: &Arc<Entry>, function: &str, arguments: &[Val]) -> Resu
     let arguments = arguments.to_vec();
     let work = move |func: &Function| {
         let expected = func.ty.params().len();
+        let invalid = |detail| CallError::Arguments { function: func.signature(), detail };
         if expected != arguments.len() {
-            let detail = format!("expected {expected} arguments, found {}", arguments.len());
-            return Err(CallError::Arguments { function: func.signature(), detail });
+            return Err(invalid(format!("expected {expected} arguments, found {}", arguments.len())));
+        }
+        // The engine would end the instance, which may be that of a service with other calls.
+        if let Some((name, _)) =
+            func.ty.params().zip(&arguments).find(|((_, ty), value)| !fits(value, ty)).map(|(p, _)| p)
+        {
+            return Err(invalid(format!("the value of `{name}` is of another type")));
         }
         Ok(arguments)
     };
@@ -171,7 +177,8 @@ where
     A: FnOnce(&Function) -> Result<Vec<Val>, CallError> + Send + 'static,
 {
     let entry = call.entry.clone();
-    let permit = entry.admit().await?;
+    let permit = Arc::new(entry.admit().await?);
+    let held = permit.clone();
     let (called_tx, called_rx) = oneshot::channel();
     let job: Job = Box::new(move |accessor, bindings| {
         Box::pin(async move {
@@ -184,14 +191,15 @@ where
                 }
             };
             let (results_tx, results_rx) = oneshot::channel();
-            accessor.spawn(Running { func: found.func, arguments, results: found.ty.results().len(), results_tx })?;
+            let results = found.ty.results().len();
+            accessor.spawn(Running { func: found.func, arguments, results, results_tx, _permit: held })?;
             if let Ok(results) = results_rx.await {
                 called_tx.send(Ok((found, results))).ok();
             }
             Ok(JobOutcome::Completed)
         })
     });
-    let (_, shared) = entry.submit(job, permit);
+    let (_, shared) = entry.submit(job, permit).await?;
     match called_rx.await {
         Ok(called) => Ok(called),
         // The service has logged why its instance ended.
@@ -206,6 +214,8 @@ struct Running {
     /// The number of results.
     results: usize,
     results_tx: oneshot::Sender<Vec<Val>>,
+    /// It counts against `concurrency` until it has ended.
+    _permit: Arc<CallPermit>,
 }
 
 impl AccessorTask<StoreData> for Running {
@@ -276,6 +286,60 @@ fn find(entry: &Entry, instance: Instance, store: &mut StoreContextMut<'_, Store
     let interface = full.and_then(|full| instance.get_export_index(&mut *store, None, full));
     let index = interface.and_then(|i| instance.get_export_index(&mut *store, Some(&i), name));
     index.and_then(|index| instance.get_func(store, index))
+}
+
+/// Whether a value is of a type. Handles and streams belong to a store, which checks them itself.
+fn fits(value: &Val, ty: &Type) -> bool {
+    let payload = |value: &Option<Box<Val>>, ty: &Option<Type>| match (value, ty) {
+        (Some(value), Some(ty)) => fits(value, ty),
+        (None, None) => true,
+        _ => false,
+    };
+    match (value, ty) {
+        (Val::List(values), Type::List(list)) => values.iter().all(|value| fits(value, &list.ty())),
+        (Val::Record(fields), Type::Record(record)) => {
+            record.fields().len() == fields.len()
+                && record
+                    .fields()
+                    .zip(fields)
+                    .all(|(field, (name, value))| field.name == name && fits(value, &field.ty))
+        }
+        (Val::Tuple(values), Type::Tuple(tuple)) => {
+            tuple.types().len() == values.len() && tuple.types().zip(values).all(|(ty, value)| fits(value, &ty))
+        }
+        (Val::Variant(name, value), Type::Variant(variant)) => {
+            variant.cases().any(|case| case.name == name && payload(value, &case.ty))
+        }
+        (Val::Enum(name), Type::Enum(cases)) => cases.names().any(|case| case == name),
+        (Val::Flags(names), Type::Flags(flags)) => names.iter().all(|name| flags.names().any(|flag| flag == name)),
+        (Val::Option(value), Type::Option(option)) => value.as_ref().is_none_or(|value| fits(value, &option.ty())),
+        (Val::Result(Ok(value)), Type::Result(result)) => payload(value, &result.ok()),
+        (Val::Result(Err(value)), Type::Result(result)) => payload(value, &result.err()),
+        (Val::Bool(_), Type::Bool)
+        | (Val::S8(_), Type::S8)
+        | (Val::U8(_), Type::U8)
+        | (Val::S16(_), Type::S16)
+        | (Val::U16(_), Type::U16)
+        | (Val::S32(_), Type::S32)
+        | (Val::U32(_), Type::U32)
+        | (Val::S64(_), Type::S64)
+        | (Val::U64(_), Type::U64)
+        | (Val::Float32(_), Type::Float32)
+        | (Val::Float64(_), Type::Float64)
+        | (Val::Char(_), Type::Char)
+        | (Val::String(_), Type::String)
+        | (Val::Map(_), Type::Map(_))
+        | (
+            _,
+            Type::FixedLengthList(_)
+            | Type::Own(_)
+            | Type::Borrow(_)
+            | Type::Future(_)
+            | Type::Stream(_)
+            | Type::ErrorContext,
+        ) => true,
+        _ => false,
+    }
 }
 
 /// Whether WAVE has a form for values of a type: it has none for handles and streams.

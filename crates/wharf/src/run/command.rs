@@ -26,16 +26,20 @@ pub struct Exit(pub i32);
 pub async fn run_command(entry: &Arc<Entry>, declared: &Limits) -> Result<Exit, CallError> {
     let rejected = |cause| CallError::Rejected { entry: entry.name().to_string(), cause };
     let _permit = entry.admit().await.map_err(rejected)?;
-    run_unadmitted(entry, declared).await
+    run_unadmitted(entry, declared, ()).await
 }
 
-/// Runs a command that does not count as a call: a service.
-pub(crate) async fn run_unadmitted(entry: &Arc<Entry>, declared: &Limits) -> Result<Exit, CallError> {
+/// Runs a command that does not count as a call: a service. `guard` is held until its instance is dropped.
+pub(super) async fn run_unadmitted<G: Send + 'static>(
+    entry: &Arc<Entry>,
+    declared: &Limits,
+    guard: G,
+) -> Result<Exit, CallError> {
     let Some(command) = Command::of(entry) else {
         let (entry, exports) = (entry.name().to_string(), functions(entry));
         return Err(CallError::NoFunction { entry, function: RUN.to_owned(), exports });
     };
-    match entry.start(&entry.untimed_meter(declared), command).await {
+    match entry.start_with(&entry.untimed_meter(declared), command, guard).await {
         Ok(Ok(())) => Ok(Exit(0)),
         Ok(Err(())) => Ok(Exit(1)),
         Err(cause) => exit_code(&cause).ok_or_else(|| CallError::new(entry, RUN, InvokeError::Terminated(cause))),

@@ -116,6 +116,11 @@ impl Entry {
         }
     }
 
+    /// The components of the unit.
+    pub(crate) fn components(&self) -> impl Iterator<Item = &Name> {
+        self.unit.slots[..self.unit.components].iter().map(|slot| &slot.component)
+    }
+
     /// The entry component, with the values that plugins bound to it.
     pub fn context(&self) -> &ComponentContext {
         // The entry is a unit's last component.

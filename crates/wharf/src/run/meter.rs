@@ -96,10 +96,9 @@ impl Meter {
         tracker: &Arc<LimitTracker>,
         calls: &Arc<CallTracker>,
         shared: Weak<SharedInstance>,
-        cpu: Option<Duration>,
     ) -> Self {
         let time = tracker.limits().time;
-        Self { shared: Some(shared), time, ..Self::with_limits(tracker, calls, None, cpu) }
+        Self { shared: Some(shared), time, ..Self::with_limits(tracker, calls, None, None) }
     }
 
     pub(crate) fn with_limits(
@@ -227,6 +226,16 @@ impl Meter {
         self.deadline.store(nanos(deadline), Ordering::Relaxed);
         self.answered.store(true, Ordering::Relaxed);
         self.deadline_moved.wake();
+    }
+
+    /// Marks the deadline as that of the limit `after-response`.
+    pub(crate) fn set_answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// The limit `after-response`.
+    pub(crate) fn after_response(&self) -> Duration {
+        self.tracker.limits().after_response
     }
 
     /// The workload whose calls are measured.

@@ -42,7 +42,7 @@ pub enum Policy {
         concurrent: u32,
         /// The time after which an idle instance is dropped; `None` keeps it as long as the workload runs.
         idle: Option<Duration>,
-        /// The number of instances at which further calls wait for one; `None` if there is no such number.
+        /// The maximum number of instances; further calls wait. Unlimited if `None`.
         most: Option<u32>,
     },
     /// One instance, in which a service of WASI 0.3 runs, and which serves all calls concurrently.
@@ -92,7 +92,7 @@ impl Policy {
         }
     }
 
-    /// Returns the number of instances at which further calls wait for one.
+    /// Returns the maximum number of instances, if there is one.
     pub fn most(self) -> Option<u32> {
         match self {
             Self::Reuse { most, .. } => most,

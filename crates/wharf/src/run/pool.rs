@@ -142,6 +142,11 @@ impl InstancePool {
     pub(super) fn ready(&self) -> usize {
         self.lock().len()
     }
+
+    /// The number of calls that the next instance has served.
+    pub(super) fn served(&self) -> u32 {
+        self.lock().last().map_or(0, |next| next.instance.served)
+    }
 }
 
 impl Entry {
@@ -171,6 +176,9 @@ impl Entry {
         places: &Arc<Semaphore>,
     ) -> wasmtime::Result<Instantiated> {
         loop {
+            let mut returned = std::pin::pin!(self.pool.returned.notified());
+            // Registered before the pool is read, so that an instance that is returned in between is not missed.
+            returned.as_mut().enable();
             if let Some(mut ready) = self.take_ready() {
                 ready.store.data_mut().set_timekeeper(Some(meter.clone()));
                 ready.store.set_epoch_deadline(1);
@@ -178,7 +186,7 @@ impl Entry {
             }
             tokio::select! {
                 place = places.clone().acquire_owned() => return self.make(meter, Some(place?)).await,
-                () = self.pool.returned.notified() => {}
+                () = returned => {}
             }
         }
     }
@@ -187,10 +195,12 @@ impl Entry {
     pub(super) async fn fresh(self: &Arc<Self>, meter: &Arc<Meter>) -> wasmtime::Result<Instantiated> {
         let Some(places) = &self.pool.places else { return self.make(meter, None).await };
         loop {
+            let mut returned = std::pin::pin!(self.pool.returned.notified());
+            returned.as_mut().enable();
             drop(self.take_ready());
             tokio::select! {
                 place = places.clone().acquire_owned() => return self.make(meter, Some(place?)).await,
-                () = self.pool.returned.notified() => {}
+                () = returned => {}
             }
         }
     }

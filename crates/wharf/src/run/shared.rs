@@ -8,13 +8,13 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::task::AtomicWaker;
 use wasmtime::component::Accessor;
 
-use super::admission::CallPermit;
+use super::admission::{AdmissionError, CallPermit};
 use super::drive::Execution;
 use super::entry::Entry;
 use super::invoke::Call;
@@ -70,6 +70,18 @@ struct State {
     late: Vec<u64>,
     ending: Vec<u64>,
     closed: bool,
+    /// The calls that an idle instance is expected to have served when it is taken from the pool.
+    expected: u32,
+    /// When the calls of a service that restarts end at the latest.
+    ends_by: Option<Instant>,
+}
+
+impl State {
+    /// The deadline of the oldest call, or that of a service's end if it is earlier.
+    fn deadline(&self) -> Option<Instant> {
+        let oldest = self.calls.front().and_then(|call| call.deadline);
+        oldest.into_iter().chain(self.ends_by).min()
+    }
 }
 
 struct ActiveCall {
@@ -86,14 +98,17 @@ impl SharedInstance {
             state: Mutex::default(),
         });
         let first = ActiveCall { number: FIRST, deadline: shared.meter.call_deadline(), permit };
-        shared.lock().calls.push_back(first);
+        let mut state = shared.lock();
+        state.served = 1;
+        state.calls.push_back(first);
+        drop(state);
         shared
     }
 
     /// An instance that a service runs in, before it starts. Only the calls are limited in time.
-    pub(super) fn of_service(entry: &Entry, cpu: Option<Duration>) -> Arc<Self> {
+    pub(super) fn of_service(entry: &Entry) -> Arc<Self> {
         Arc::new_cyclic(|shared| Self {
-            meter: Arc::new(Meter::of_service(entry.tracker(), &entry.calls, shared.clone(), cpu)),
+            meter: Arc::new(Meter::of_service(entry.tracker(), &entry.calls, shared.clone())),
             waker: AtomicWaker::new(),
             state: Mutex::new(State { service: true, ..State::default() }),
         })
@@ -103,6 +118,9 @@ impl SharedInstance {
     pub(super) fn retire(&self) {
         let mut state = self.lock();
         (state.service, state.closed) = (false, true);
+        // A call without a time limit must not keep the service from its restart.
+        state.ends_by = Instant::now().checked_add(self.meter.after_response());
+        self.meter.set_deadline(state.deadline());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -133,14 +151,20 @@ impl SharedInstance {
         Ok(number)
     }
 
+    /// Counts the calls that the instance served before it was shared.
+    fn count_earlier(&self, served: u32) {
+        let mut state = self.lock();
+        state.served = state.served.saturating_sub(state.expected).saturating_add(served);
+    }
+
     /// Removes a call that is done; the deadline becomes that of the oldest call left.
     fn remove(&self, number: u64) {
         let mut state = self.lock();
         let index = state.calls.iter().position(|call| call.number == number);
         // The caller may have removed it before.
         let Some(done) = index.and_then(|index| state.calls.remove(index)) else { return };
-        if let Some(oldest) = state.calls.front() {
-            self.meter.set_deadline(oldest.deadline);
+        if !state.calls.is_empty() {
+            self.meter.set_deadline(state.deadline());
             drop(state);
         } else if state.service {
             self.meter.set_deadline(None);
@@ -154,13 +178,17 @@ impl SharedInstance {
     pub(super) fn end_late_calls(&self, tracker: &LimitTracker) -> bool {
         let now = Instant::now();
         let mut state = self.lock();
+        if state.ends_by.is_some_and(|end| end <= now) {
+            self.meter.set_answered();
+            return true;
+        }
         let is_late = |call: &ActiveCall| call.deadline.is_some_and(|deadline| deadline <= now);
         let late = state.calls.iter().take_while(|call| is_late(call)).count();
         let oldest = state.calls.get(late).map(|oldest| oldest.deadline);
         // A service goes on without its late calls. Any other instance completes those that are left.
         state.closed |= !state.service && (late > 0 || oldest.is_none());
         match oldest {
-            Some(oldest) => self.meter.set_deadline(oldest),
+            Some(oldest) => self.meter.set_deadline(oldest.into_iter().chain(state.ends_by).min()),
             None if state.service => self.meter.set_deadline(None),
             None => return true,
         }
@@ -298,7 +326,8 @@ impl Future for RunningJob<'_> {
     type Output = wasmtime::Result<(u64, JobOutcome)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+        // The first job is not in the set.
+        if self.number != FIRST && self.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
         }
         let polled = self.future.as_mut().poll(cx);
@@ -349,11 +378,22 @@ impl Entry {
     ///
     /// The job reports its result by itself, through a channel for example. A job that is dropped ended with its instance, or
     /// missed its deadline.
-    pub fn submit(self: &Arc<Self>, mut job: Job, permit: CallPermit) -> (Option<SharedExecution>, SharedCall) {
-        if let Some(service) = &self.service {
-            return (None, service.submit(self, job, permit));
+    /// A service's instance that ends before it has taken the call is waited for, as in [`admit`](Self::admit).
+    ///
+    /// # Errors
+    /// [`AdmissionError`] when the entry is a service that has ended, or does not start in time.
+    pub async fn submit(
+        self: &Arc<Self>,
+        job: Job,
+        permit: impl Into<Arc<CallPermit>>,
+    ) -> Result<(Option<SharedExecution>, SharedCall), AdmissionError> {
+        match &self.service {
+            Some(service) => Ok((None, service.submit(self, job, permit.into()).await?)),
+            None => Ok(self.share(job, permit.into())),
         }
-        let permit = Arc::new(permit);
+    }
+
+    fn share(self: &Arc<Self>, mut job: Job, permit: Arc<CallPermit>) -> (Option<SharedExecution>, SharedCall) {
         let mut instances = self.shared_instances();
         // A call that joined an instance that computes would wait for it; another instance starts at once, if there may be one.
         let may_wait = self.policy.most().is_some_and(|most| instances.len() >= most as usize);
@@ -364,6 +404,11 @@ impl Entry {
             }
         }
         let shared = SharedInstance::new(self, permit.clone());
+        let expected = if self.policy.most().is_some() { self.pool.served() } else { 0 };
+        if expected > 0 {
+            let mut state = shared.lock();
+            (state.served, state.expected) = (1 + expected, expected);
+        }
         // Where the number of instances is limited, other calls find this one before it waits.
         let listed = self.policy.most().is_some().then(|| {
             instances.push(shared.clone());
@@ -378,9 +423,14 @@ impl Entry {
     }
 
     /// Runs a job in the instance of a service until it has ended. Other calls join it.
-    pub(super) fn serve_service(self: &Arc<Self>, job: Job, shared: &Arc<SharedInstance>) -> Execution<bool> {
+    pub(super) fn serve_service<G: Send + 'static>(
+        self: &Arc<Self>,
+        job: Job,
+        shared: &Arc<SharedInstance>,
+        guard: G,
+    ) -> Execution<bool> {
         let serve = ServeService(Serve { job, shared: shared.clone() });
-        self.start_with(&shared.meter, serve, EndCalls(shared.clone()))
+        self.start_with(&shared.meter, serve, (EndCalls(shared.clone()), guard))
     }
 
     fn shared_instances(&self) -> MutexGuard<'_, Vec<Arc<SharedInstance>>> {
@@ -466,12 +516,12 @@ impl Call for Serve {
         let Self { job, shared } = self;
         let bindings = instance.all_bindings()?;
         // Calls may have joined while the instance was made.
-        shared.lock().served += instance.served + 1;
+        shared.count_earlier(instance.served);
         let serving = shared.clone();
         let run = instance.store.run_concurrent(async move |accessor| serving.serve(accessor, &bindings, job).await);
         let completed = run.await??;
         // The return of the instance counts one.
-        instance.served = shared.lock().served - 1;
+        instance.served = shared.lock().served.saturating_sub(1);
         Ok(completed)
     }
 
@@ -497,16 +547,16 @@ impl Call for ServeService {
     }
 }
 
-/// Ends the calls of an instance with it, however it ends.
+/// Ends the calls of an instance with it, however it ends: those in progress, and those that joined and have not started.
 struct EndCalls(Arc<SharedInstance>);
 
 impl Drop for EndCalls {
     fn drop(&mut self) {
-        let (calls, after_response) = {
+        let ended = {
             let mut state = self.0.lock();
             state.closed = true;
-            (std::mem::take(&mut state.calls), state.after_response.take())
+            (std::mem::take(&mut state.calls), std::mem::take(&mut state.jobs), state.after_response.take())
         };
-        drop((calls, after_response));
+        drop(ended);
     }
 }

@@ -9,7 +9,7 @@ use workload::manifest::{Access, Component, Mount, Protocol};
 
 use super::sockets::denials::Denials;
 use super::sockets::lookup::Resolver;
-use super::sockets::loopback::Loopback;
+use super::sockets::loopback::{Loopback, ServiceStart};
 use super::sockets::network::Network;
 use super::stdio::Stdio;
 use super::volumes::Shared;
@@ -92,6 +92,11 @@ impl Grants {
     /// Returns a resolver for the connections that the component's `hosts` allow.
     pub fn resolver(&self) -> Resolver {
         Resolver::of(self.network.clone())
+    }
+
+    /// Registers the component as a service, for the connections that wait for it.
+    pub(crate) fn register_service(&self) -> ServiceStart {
+        self.loopback().register_service(self.network.id())
     }
 
     pub(super) fn network(&self) -> &Arc<Network> {

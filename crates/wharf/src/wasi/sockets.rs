@@ -24,7 +24,7 @@ use super::grants::Grants;
 use crate::limits::{Limit, LimitTracker};
 use crate::store::{Scope, View};
 use connections::{Connections, OpenGuard};
-use loopback::{Announcement, Loopback, LoopbackError, PortBinding, localhost};
+use loopback::{Announcement, Loopback, LoopbackError, PortBinding, Waiting, localhost};
 use network::Network;
 
 /// The sockets of an instance of a unit.
@@ -325,18 +325,24 @@ impl<'a> SocketsView<'a> {
             if socket.network.rules_allow(requested, how) {
                 return Route::Real;
             }
-            // No sibling listens on the port, so the machine's own loopback is meant.
-            socket.network.log_denial(requested, how);
+            let scheme = if protocol == Protocol::Udp { "udp" } else { "tcp" };
+            let why = "no sibling listens on it, and no entry of the component's `hosts` allows it";
+            socket.network.log_denied(&format!("{scheme}://{requested}"), why);
         }
         Route::Loopback
     }
 
-    /// Returns the loopback if a connection of a TCP socket to this address has to wait for a listener there.
-    fn missing_listener(&self, rep: u32, requested: SocketAddr) -> Option<Arc<Loopback>> {
+    /// Returns what a connection of a TCP socket waits for, if no socket of the loopback listens on the address.
+    fn missing_listener(&self, rep: u32, requested: SocketAddr) -> Option<Waiting> {
         let socket = self.open.sockets.get(&rep)?;
         let is_virtual = requested.ip().is_loopback() && requested.port() != 0 && requested.is_ipv6() == socket.v6;
         let is_missing = is_virtual && !self.is_announced(rep) && self.real_address(Protocol::Tcp, requested).is_err();
-        is_missing.then(|| self.loopback.clone())
+        is_missing.then(|| Waiting {
+            loopback: self.loopback.clone(),
+            address: requested,
+            owner: socket.network.id(),
+            or_real: socket.network.rules_allow(requested, SocketAddrUse::TcpConnect),
+        })
     }
 
     /// Returns the real address for a virtual one.

@@ -110,8 +110,9 @@ impl HostRule {
         let host = match (&self.host, &other.host) {
             (HostPattern::Any, _) => true,
             (HostPattern::Net(net), HostPattern::Net(other)) => net.contains(other),
-            (HostPattern::Suffix(suffix), HostPattern::Name(name) | HostPattern::Suffix(name)) => {
-                self.host == other.host || name.strip_suffix(suffix.as_str()).is_some_and(|rest| rest.ends_with('.'))
+            // A name in full may resolve to any address, and one below a wildcard may not.
+            (HostPattern::Suffix(suffix), HostPattern::Suffix(other)) => {
+                suffix == other || other.strip_suffix(suffix.as_str()).is_some_and(|rest| rest.ends_with('.'))
             }
             (host, other) => host == other,
         };
@@ -314,14 +315,14 @@ mod tests {
         for (wide, narrow) in [
             ("*", "https://a.example"),
             ("*.example", "*.a.example"),
-            ("https://*.a.example", "https://b.a.example"),
+            ("https://*.a.example", "https://*.b.a.example"),
             ("10.0.0.0/8", "tcp://10.1.0.0/16:80"),
             ("a.example", "https://a.example:8443"),
         ] {
             assert!(includes(wide, narrow) && includes(wide, wide), "{wide} {narrow}");
             assert!(!includes(narrow, wide), "{wide} {narrow}");
         }
-        assert!(!includes("*.a.example", "a.example") && !includes("*.a.example", "ba.example"));
+        assert!(!includes("*.a.example", "b.a.example") && !includes("*.a.example", "*.ba.example"));
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub struct Instances {
     /// `reuse`: how long an idle instance is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<Millis>,
-    /// `reuse`: the number of instances at which further calls wait for one. These are kept for any number of calls and
-    /// however long they are idle, unless `calls` or `idle` is set.
+    /// `reuse`: the maximum number of instances; further calls wait. They are kept for any number of calls and however long they
+    /// are idle, unless `calls` or `idle` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most: Option<u32>,
 }

@@ -14,8 +14,8 @@ use super::tree::{Node, Value};
 pub struct Service {
     /// When it is restarted.
     pub restart: Restart,
-    /// The number of restarts in a row after which it is not restarted any more; no bound if `None`. A run of a minute starts
-    /// the count over.
+    /// The number of restarts in a row after which it is not restarted again; unlimited if `None`. A run of a minute resets the
+    /// count.
     pub max_restarts: Option<u32>,
 }
 

@@ -87,7 +87,7 @@ impl Problem {
                  keep one instance with `instances = {{ mode = \"reuse\", most = 1 }}`"
             ),
             Self::ServiceIsCommand { trigger, .. } => format!("remove `service`, or `{trigger}`"),
-            Self::ServiceInstances { .. } => "remove `instances`, or `service`".into(),
+            Self::NoEffectOnService { key, .. } => format!("remove `{key}`, or `service`"),
             Self::Unreached { component } => format!("remove `{component}`, or link a component to it"),
             Self::AboveCeiling { ceiling, .. } => {
                 format!("set {ceiling} or less, or ask the host's operator to raise the ceiling")

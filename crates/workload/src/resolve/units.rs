@@ -40,7 +40,7 @@ pub(super) fn find(
     // A cycle has no instantiation order, so there are no units.
     let units: Vec<Unit> = if cyclic { Vec::new() } else { entries.iter().map(|entry| unit(entry, &graph)).collect() };
     if !cyclic {
-        warn(workload, &units, &graph, problems);
+        warn(workload, types, &units, &graph, problems);
     }
     for unit in &units {
         shared_providers(unit, resolution, problems);
@@ -213,7 +213,7 @@ fn cycles(graph: &Graph<'_>) -> Vec<Vec<Name>> {
     found.into_iter().collect()
 }
 
-fn warn(workload: &Workload, units: &[Unit], graph: &Graph<'_>, problems: &mut Vec<Problem>) {
+fn warn(workload: &Workload, types: &ComponentTypes, units: &[Unit], graph: &Graph<'_>, problems: &mut Vec<Problem>) {
     let reached: BTreeSet<_> = units.iter().flat_map(|u| &u.components).collect();
     if !units.is_empty() {
         let lost = graph.keys().filter(|name| !reached.contains(*name));
@@ -221,8 +221,15 @@ fn warn(workload: &Workload, units: &[Unit], graph: &Graph<'_>, problems: &mut V
     }
     for (name, component) in workload.components.iter().filter(|(name, _)| reached.contains(name)) {
         if units.iter().any(|u| u.entry == *name) {
-            if component.service.is_some() && component.instances.is_some() {
-                problems.push(Problem::ServiceInstances { component: name.clone() });
+            if component.service.is_some() {
+                // A service of WASI 0.2 is one call, with its CPU time.
+                let takes_calls = types.get(name).is_some_and(|ty| exports_any(ty, &[RUN_P3]));
+                let set = [
+                    ("instances", component.instances.is_some()),
+                    ("limits.cpu", takes_calls && component.limits.cpu.is_some()),
+                ];
+                let set = set.into_iter().filter(|(_, set)| *set).map(|(key, _)| key.to_owned());
+                problems.extend(set.map(|key| Problem::NoEffectOnService { component: name.clone(), key }));
             }
             continue;
         }

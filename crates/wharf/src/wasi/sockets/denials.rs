@@ -24,9 +24,11 @@ impl Denials {
         Self { workload, component, logged: Mutex::default() }
     }
 
-    /// Logs that `hosts` do not allow a target: an entry of `hosts` that would allow it.
-    pub(super) fn log(&self, target: &str) {
-        let target = bounded(target, MAX_TARGET);
+    /// Logs that a target was denied, in the form of an entry of `hosts` that would allow it, and why.
+    pub(super) fn log(&self, target: &str, why: &str) {
+        // Names have no case, and a dot at their end changes nothing.
+        let target = target.to_ascii_lowercase();
+        let target = bounded(target.trim_end_matches('.'), MAX_TARGET);
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.len() > MAX_TARGETS || logged.contains(&*target) {
             return;
@@ -38,7 +40,7 @@ impl Denials {
         if last {
             tracing::info!(workload, component, "further targets that `hosts` deny are not logged");
         } else {
-            tracing::info!(workload, component, "denied: no entry of the component's `hosts` allows `{target}`");
+            tracing::info!(workload, component, "denied `{target}`: {why}");
         }
     }
 }

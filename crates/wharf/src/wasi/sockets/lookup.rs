@@ -21,7 +21,7 @@ use wasmtime_wasi::runtime::AbortOnDropJoinHandle;
 use workload::manifest::{HostRule, Protocol};
 
 use super::denials::Denials;
-use super::network::Network;
+use super::network::{NOT_LISTED, Network};
 use crate::plugin::Link;
 use crate::store::{Scope, StoreData, View};
 use crate::wasi::grants::Grants;
@@ -99,7 +99,7 @@ impl Resolver {
     /// Logs that a request of the component was denied: `target` is an entry of `hosts` that would allow it. Each target is logged
     /// once.
     pub fn log_denied(&self, target: &str) {
-        self.0.log_denied(target);
+        self.0.log_denied(target, NOT_LISTED);
     }
 
     /// Resolves a host to the addresses that the component may connect to. The caller connects to these addresses and does not

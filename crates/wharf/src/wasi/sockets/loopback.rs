@@ -40,8 +40,8 @@ struct Table {
     real: HashMap<Key, (u16, u64)>,
     /// The connections that are not accepted yet, by the real address that they come from.
     announced: HashMap<SocketAddr, Announced>,
-    /// The services that are starting, with the end of the time that each has for it.
-    starting: HashMap<u64, Instant>,
+    /// The services that are starting.
+    starting: HashMap<u64, Starting>,
     last_id: u64,
 }
 
@@ -50,6 +50,16 @@ struct Key {
     protocol: Protocol,
     v6: bool,
     port: u16,
+}
+
+/// A service that is starting.
+struct Starting {
+    /// The component, which does not wait for itself.
+    owner: usize,
+    /// The end of the time that it has to listen.
+    until: Instant,
+    /// It starts for the first time, and no socket has begun to listen since.
+    first: bool,
 }
 
 /// A virtual port in use.
@@ -118,26 +128,31 @@ impl Loopback {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a service of the workload, which has not started yet.
-    pub(crate) fn register_service(self: &Arc<Self>) -> ServiceStart {
-        ServiceStart { loopback: self.clone(), id: self.table().next_id() }
+    /// Registers a service of the workload, which has not started yet. `owner` identifies its component.
+    pub(crate) fn register_service(self: &Arc<Self>, owner: usize) -> ServiceStart {
+        ServiceStart { loopback: self.clone(), owner, id: self.table().next_id() }
     }
 
     /// Waits until a socket listens on a TCP port, as long as a service is starting that may open it.
-    pub(super) async fn wait_for_listener(&self, v6: bool, port: u16) {
+    pub(super) async fn wait_for_listener(&self, waiting: &Waiting) {
+        let Waiting { address, owner, or_real, .. } = *waiting;
         let longest = Instant::now() + START_TIME;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // Registered before the table is read, so that a change in between is not missed.
             changed.as_mut().enable();
-            if self.real_port(Protocol::Tcp, v6, port).is_ok() {
+            if self.real_port(Protocol::Tcp, address.is_ipv6(), address.port()).is_ok() {
                 return;
             }
-            let Some(until) = self.table().starting.values().max().copied() else { return };
+            let may_listen = |service: &&Starting| service.owner != owner && (service.first || !or_real);
+            let until = self.table().starting.values().filter(may_listen).map(|service| service.until).max();
+            let Some(until) = until else { return };
             let until = until.min(longest);
-            if until <= Instant::now() || tokio::time::timeout_at(until, changed).await.is_err() {
+            if until <= Instant::now() {
                 return;
             }
+            // A restart may have moved the time meanwhile.
+            tokio::time::timeout_at(until, changed).await.ok();
         }
     }
 
@@ -236,9 +251,12 @@ impl PortBinding {
 
     /// Marks the socket as listening, so that others can connect to it.
     pub(crate) fn set_listening(&self) {
-        if let Some(port) = self.loopback.table().ports.get_mut(&self.key) {
+        let mut table = self.loopback.table();
+        if let Some(port) = table.ports.get_mut(&self.key) {
             port.listening = true;
         }
+        table.starting.values_mut().for_each(|service| service.first = false);
+        drop(table);
         self.loopback.changed.notify_waiters();
     }
 }
@@ -259,17 +277,38 @@ impl Drop for PortBinding {
     }
 }
 
+/// A connection to a port on which no socket listens yet.
+pub(super) struct Waiting {
+    pub(super) loopback: Arc<Loopback>,
+    pub(super) address: SocketAddr,
+    /// The component that connects.
+    pub(super) owner: usize,
+    /// The component may connect to the machine's own port instead. So it waits only for services that start with the workload, and
+    /// until one of them listens: what it connects to is more likely the machine's.
+    pub(super) or_real: bool,
+}
+
+impl Waiting {
+    /// Waits until a socket listens, or none will.
+    pub(super) async fn wait(self) {
+        self.loopback.wait_for_listener(&self).await;
+    }
+}
+
 /// A service, from its first start to its end.
 pub(crate) struct ServiceStart {
     loopback: Arc<Loopback>,
+    owner: usize,
     id: u64,
 }
 
 impl ServiceStart {
     /// Marks the service as one that starts after `delay`.
     pub(crate) fn starts_after(&self, delay: Duration) {
-        let until = Instant::now() + delay + START_TIME;
-        self.loopback.table().starting.insert(self.id, until);
+        let (owner, until) = (self.owner, Instant::now() + delay + START_TIME);
+        let mut table = self.loopback.table();
+        let first = !table.starting.contains_key(&self.id);
+        table.starting.insert(self.id, Starting { owner, until, first });
     }
 }
 

@@ -20,6 +20,8 @@ const MAX_ADDRESSES: usize = 64;
 /// The most resolved addresses that are remembered for a component.
 const MAX_RESOLVED: usize = 4096;
 
+pub(super) const NOT_LISTED: &str = "no entry of the component's `hosts` allows it";
+
 /// The `hosts` of a component, and the addresses to which it has resolved allowed names.
 pub(crate) struct Network {
     rules: Arc<[HostRule]>,
@@ -43,8 +45,8 @@ impl Network {
     /// Logs that a use of an address was denied. What others send to the component is not logged.
     pub(super) fn log_denial(&self, address: SocketAddr, how: SocketAddrUse) {
         match how {
-            SocketAddrUse::TcpConnect => self.denials.log(&format!("tcp://{address}")),
-            SocketAddrUse::UdpSend => self.denials.log(&format!("udp://{address}")),
+            SocketAddrUse::TcpConnect => self.log_denied(&format!("tcp://{address}"), NOT_LISTED),
+            SocketAddrUse::UdpSend => self.log_denied(&format!("udp://{address}"), NOT_LISTED),
             SocketAddrUse::TcpListen | SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
                 tracing::debug!(%address, ?how, "address refused: only `hosts = [\"*\"]` allows it");
             }
@@ -54,13 +56,18 @@ impl Network {
         }
     }
 
-    /// Logs that a target was denied, in the form of an entry of `hosts` that would allow it.
-    pub(super) fn log_denied(&self, target: &str) {
-        self.denials.log(target);
+    /// Logs that a target was denied, in the form of an entry of `hosts` that would allow it, and why.
+    pub(super) fn log_denied(&self, target: &str, why: &str) {
+        self.denials.log(target, why);
     }
 
     pub(in crate::wasi) fn loopback(&self) -> &Arc<Loopback> {
         &self.loopback
+    }
+
+    /// Identifies the component.
+    pub(in crate::wasi) fn id(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self).addr()
     }
 
     /// Whether a rule allows everything, including ports of the machine that other machines can reach.
@@ -157,7 +164,7 @@ impl Network {
     ) -> Result<impl Future<Output = Result<Vec<IpAddr>, LookupError>> + Send + 'static, LookupError> {
         let name = ascii(name).ok_or(LookupError::Invalid)?;
         if !self.may_look_up(&name) {
-            self.denials.log(&name);
+            self.log_denied(&name, NOT_LISTED);
             return Err(LookupError::Denied);
         }
         let literal = name.parse::<IpAddr>().ok();
@@ -185,8 +192,10 @@ impl Network {
         let is_own = |address| found.own.contains(&address);
         found.addresses.retain(|address| rules.iter().any(|rule| rule.may_resolve_to(*address, is_own)));
         if found.addresses.is_empty() {
-            // It resolves only to addresses that a wildcard does not cover.
-            self.denials.log(name);
+            self.log_denied(
+                name,
+                "it resolves only to addresses that a wildcard does not cover; list the name in full",
+            );
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         Ok(found.addresses)

@@ -114,10 +114,10 @@ pub(in crate::wasi) fn link_tcp(link: &mut Link<'_>) -> wasmtime::Result<()> {
             "[method]tcp-socket.start-connect",
             |mut store: StoreContextMut<'_, StoreData>, (this, network, remote): Args| {
                 Box::new(async move {
-                    let requested = SocketAddr::from(remote);
-                    let missing = unit::workload_sockets(store.data_mut()).missing_listener(this.rep(), requested);
-                    if let Some(loopback) = missing {
-                        loopback.wait_for_listener(requested.is_ipv6(), requested.port()).await;
+                    let sockets = unit::workload_sockets(store.data_mut());
+                    let missing = sockets.missing_listener(this.rep(), remote.into());
+                    if let Some(missing) = missing {
+                        missing.wait().await;
                     }
                     let mut sockets = unit::workload_sockets(store.data_mut());
                     let started = HostTcpSocket::start_connect(&mut sockets, this, network, remote);

@@ -132,9 +132,8 @@ impl HostTcpSocketWithStore<StoreData> for HasSockets {
         remote: IpSocketAddress,
     ) -> SocketResult<()> {
         let rep = socket.rep();
-        if let Some(loopback) = store.with(|mut access| access.get().missing_listener(rep, remote.into())) {
-            let requested = SocketAddr::from(remote);
-            loopback.wait_for_listener(requested.is_ipv6(), requested.port()).await;
+        if let Some(missing) = store.with(|mut access| access.get().missing_listener(rep, remote.into())) {
+            missing.wait().await;
         }
         let real = store.with(|mut access| access.get().prepare_connect(rep, remote.into()))?;
         let view = store.with_getter::<WasiSockets>(unit::sockets);
