@@ -58,7 +58,7 @@ pub(crate) async fn serve(
                 logging::print(&format!("{DIM}Reloaded the certificate{DIM:#}\n"));
             }
             Ok(None) if manifests.is_none() => {
-                tracing::warn!("SIGHUP ignored: `wharf serve` has no manifest and no certificate to reload")
+                tracing::warn!("SIGHUP ignored: `wharf serve` has no manifest and no certificate to reload");
             }
             Ok(None) => {}
             Err(error) => drop(error.print()),

@@ -233,6 +233,8 @@ impl SharedInstance {
         let mut first = Some(start((FIRST, first)));
         let mut jobs = FuturesUnordered::new();
         let mut completed = true;
+        // Dropped first: a caller that sees the end of its job must not join this instance with another.
+        let _closing = CloseAtEnd(self);
         poll_fn(|cx| {
             loop {
                 self.waker.register(cx.waker());
@@ -281,6 +283,15 @@ impl SharedInstance {
 
 /// The most late calls of a service that are remembered, for the callers that ask why their calls ended.
 const MAX_LATE: usize = 1024;
+
+/// Closes an instance when it serves no longer, however that ends.
+struct CloseAtEnd<'a>(&'a SharedInstance);
+
+impl Drop for CloseAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+    }
+}
 
 /// Polls the first job, then the others; `None` when none is left.
 fn poll_jobs(
