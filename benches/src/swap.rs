@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result {
         let cache = std::env::temp_dir().join("wharf-bench-swap");
         let inside = runtime.block_on(Inside::new(&cache))?;
         let failed = measure(&runtime, &inside, name, version)?;
-        goal(&format!("{name}: failed requests"), failed as f64, 0.0);
+        goal(&format!("{name}: failed requests"), f64::from(failed), 0.0);
         runtime.block_on(inside.host.shutdown());
     }
     Ok(())
@@ -47,7 +47,7 @@ fn measure(
     inside: &Inside,
     name: &str,
     version: fn(usize) -> Result<Workload>,
-) -> Result<usize> {
+) -> Result<u32> {
     runtime.block_on(inside.host.workload_start(version(0)?))?;
     let done = Arc::new(AtomicBool::new(false));
     let path = if name == "service-p2" { "/ask?line=a" } else { "/count" };
@@ -55,15 +55,14 @@ fn measure(
         .map(|_| {
             let (address, done) = (inside.address, done.clone());
             std::thread::spawn(move || {
-                let (mut times, mut failed) = (Vec::new(), 0);
+                let (mut times, mut failed) = (Vec::new(), 0_u32);
                 let mut client = Client::new(address).ok();
                 while !done.load(Ordering::Relaxed) {
-                    match client.as_mut().map(|client| client.ask("w.test", path)) {
-                        Some(Ok(time)) => times.push(time.as_secs_f64() * 1e3),
-                        _ => {
-                            failed += 1;
-                            client = Client::new(address).ok();
-                        }
+                    if let Some(Ok(time)) = client.as_mut().map(|client| client.ask("w.test", path)) {
+                        times.push(time.as_secs_f64() * 1e3);
+                    } else {
+                        failed += 1;
+                        client = Client::new(address).ok();
                     }
                 }
                 (times, failed)
