@@ -135,21 +135,19 @@ async fn supervise(
                 tracing::error!(workload, %component, "service failed: a host function panicked");
                 true
             }
-            Ok(ran) => match ran {
-                Ok(Exit(0)) => {
-                    tracing::info!(workload, %component, "service ended");
-                    false
-                }
-                Ok(Exit(code)) => {
-                    tracing::warn!(workload, %component, code, "service ended");
-                    true
-                }
-                Err(CallError::Terminated { cause: Termination::Stopped, .. }) => return,
-                Err(error) => {
-                    tracing::error!(workload, %component, %error, "service failed");
-                    true
-                }
-            },
+            Ok(Ok(Exit(0))) => {
+                tracing::info!(workload, %component, "service ended");
+                false
+            }
+            Ok(Ok(Exit(code))) => {
+                tracing::warn!(workload, %component, code, "service ended");
+                true
+            }
+            Ok(Err(CallError::Terminated { cause: Termination::Stopped, .. })) => return,
+            Ok(Err(error)) => {
+                tracing::error!(workload, %component, %error, "service failed");
+                true
+            }
         };
         let restarts = match policy.restart {
             Restart::Always => true,
