@@ -57,7 +57,7 @@ impl Host {
     /// Tells the triggers that a workload runs.
     async fn started(&self, running: &Arc<Running>) {
         join_all(self.0.triggers.iter().map(|trigger| async move {
-            if let Err(error) = hook(trigger.started(running)).await {
+            if let Err(error) = timely(trigger.started(running)).await {
                 let workload = running.workload().id();
                 tracing::error!(%workload, trigger = trigger.name(), %error, "the trigger did not start its calls");
             }
@@ -227,21 +227,22 @@ async fn hook<T>(call: impl Future<Output = T>) -> Result<T, TriggerError> {
     AssertUnwindSafe(call).catch_unwind().await.map_err(|_| TriggerError::new("it panicked"))
 }
 
-/// Moves a trigger to another version, within a time limit.
+/// Moves a trigger to another version.
 async fn replace(trigger: &Arc<dyn Trigger>, old: &Arc<Running>, new: &Arc<Running>) -> Result<(), TriggerError> {
-    let replaced = tokio::time::timeout(HOOK_TIMEOUT, hook(trigger.replace(old, new))).await;
-    replaced.unwrap_or_else(|_| Err(TriggerError::new(format!("no answer within {HOOK_TIMEOUT:?}"))))?
+    timely(trigger.replace(old, new)).await?
+}
+
+/// A call of a trigger, within a time limit.
+async fn timely<T>(call: impl Future<Output = T>) -> Result<T, TriggerError> {
+    let called = tokio::time::timeout(HOOK_TIMEOUT, hook(call)).await;
+    called.unwrap_or_else(|_| Err(TriggerError::new(format!("no answer within {HOOK_TIMEOUT:?}"))))
 }
 
 async fn detach(trigger: &Arc<dyn Trigger>, running: &Arc<Running>) {
-    let detached = tokio::time::timeout(HOOK_TIMEOUT, hook(trigger.detach(running))).await;
-    let why = match detached {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {HOOK_TIMEOUT:?}"),
-    };
-    let workload = running.workload().id();
-    tracing::warn!(%workload, trigger = trigger.name(), why, "the trigger did not detach");
+    if let Err(error) = timely(trigger.detach(running)).await {
+        let workload = running.workload().id();
+        tracing::warn!(%workload, trigger = trigger.name(), %error, "the trigger did not detach");
+    }
 }
 
 /// The triggers that have attached to a workload that starts. Dropped before all have, because one panicked, it detaches them

@@ -62,7 +62,8 @@ pub trait Trigger: Send + Sync + 'static {
     /// When the trigger cannot serve the workload, which then does not start.
     async fn attach(&self, workload: &Arc<Running>) -> Result<(), TriggerError>;
 
-    /// Every trigger has attached, and the workload runs. A trigger that initiates calls starts here.
+    /// Every trigger has attached, and the workload runs. A trigger that initiates calls starts here, in tasks of its own: it is
+    /// given 10 seconds, as [`replace`](Self::replace) and [`detach`](Self::detach) are.
     async fn started(&self, workload: &Arc<Running>) {
         let _ = workload;
     }
