@@ -239,7 +239,7 @@ impl Hosted {
         // A task that still held a version would keep it for ever; one that is about to end does not.
         let all_gone = async {
             while self.record.lock().seen.iter().any(|version| version.strong_count() > 0) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(TIMEOUT, all_gone).await.expect("nothing outlives the host");
@@ -249,7 +249,7 @@ impl Hosted {
     async fn settle(&self) {
         let settled = async {
             while self.host.heartbeat().workloads.iter().any(|workload| workload.state != State::Running) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(TIMEOUT, settled).await.expect("no start or stop hangs");
@@ -433,7 +433,7 @@ impl StateMachineTest for OneAfterTheOther {
             // What a dropped future began goes on: wait for what the model says.
             let reached = async {
                 while !matches(hosted, after).await {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    tokio::task::yield_now().await;
                 }
             };
             tokio::time::timeout(TIMEOUT, reached).await.expect("the host reaches what the model says");

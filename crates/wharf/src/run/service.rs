@@ -50,6 +50,15 @@ impl ServiceInstance {
         drop(before);
     }
 
+    /// Marks the instance as one that takes no more calls. A service that was stopped stays so.
+    fn end(&self) {
+        let mut phase = self.lock();
+        let ended = if matches!(&*phase, Phase::Up(_)) { Some(std::mem::take(&mut *phase)) } else { None };
+        drop(phase);
+        self.changed.notify_waiters();
+        drop(ended);
+    }
+
     /// Whether it takes calls.
     pub(super) fn is_up(&self) -> bool {
         matches!(&*self.lock(), Phase::Up(_))
@@ -143,7 +152,9 @@ impl Entry {
                     return Ok(JobOutcome::Completed);
                 }
                 // New calls wait for the next instance, while those in progress end in this one.
-                entry.service_restarts();
+                if let Some(service) = &entry.service {
+                    service.end();
+                }
                 retiring.retire();
                 // What the component still has at work ends with the instance.
                 Ok(JobOutcome::Abandoned)
@@ -155,13 +166,6 @@ impl Entry {
         match execution.await {
             Ok(_) => Ok(exit_rx.try_recv().map_or(Exit(1), |ended| Exit(i32::from(ended.is_err())))),
             Err(cause) => exit_code(&cause).ok_or_else(|| terminated(cause)),
-        }
-    }
-
-    /// Marks a service as one whose instance takes no more calls.
-    fn service_restarts(&self) {
-        if let Some(service) = &self.service {
-            service.set(Phase::Starting);
         }
     }
 
@@ -185,6 +189,6 @@ struct ResetPhase<'a>(&'a ServiceInstance);
 
 impl Drop for ResetPhase<'_> {
     fn drop(&mut self) {
-        self.0.set(Phase::Starting);
+        self.0.end();
     }
 }

@@ -49,6 +49,8 @@ const FIRST: u64 = 0;
 pub(crate) struct SharedInstance {
     meter: Arc<Meter>,
     waker: AtomicWaker,
+    /// Made for a service, which may have ended since.
+    of_service: bool,
     state: Mutex<State>,
 }
 
@@ -95,6 +97,7 @@ impl SharedInstance {
         let shared = Arc::new_cyclic(|shared| Self {
             meter: Arc::new(Meter::shared(entry.tracker(), &entry.calls, shared.clone())),
             waker: AtomicWaker::new(),
+            of_service: false,
             state: Mutex::default(),
         });
         let first = ActiveCall { number: FIRST, deadline: shared.meter.call_deadline(), permit };
@@ -110,6 +113,7 @@ impl SharedInstance {
         Arc::new_cyclic(|shared| Self {
             meter: Arc::new(Meter::of_service(entry.tracker(), &entry.calls, shared.clone())),
             waker: AtomicWaker::new(),
+            of_service: true,
             state: Mutex::new(State { service: true, ..State::default() }),
         })
     }
@@ -261,7 +265,7 @@ impl SharedInstance {
                     }
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(None) => {
-                        if self.is_idle_service() {
+                        if self.of_service && self.is_idle_service() {
                             return Poll::Pending;
                         }
                         // An abandoned call may never end, so the instance does not wait for its remaining work.

@@ -426,6 +426,24 @@ impl Decode for BTreeMap<String, String> {
     }
 }
 
+/// Decodes one of several names; the message has all of them, and the most similar one.
+pub(crate) fn one_of<T: Copy>(
+    all: &[(&'static str, T)],
+    node: &Node,
+    path: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<T> {
+    let text = String::decode(node, path, diagnostics)?;
+    let found = all.iter().find(|(name, _)| *name == text);
+    if found.is_none() {
+        let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+        let near = nearest(&text, names.iter().copied());
+        let did = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
+        diagnostics.bad(path, node.at, format!("expected {} for `{path}`, found `{text}`{did}", choice(&names)));
+    }
+    found.map(|(_, value)| *value)
+}
+
 /// Decodes a string and parses it; the parser's error becomes the problem.
 pub(crate) fn parsed<T, E: std::fmt::Display>(
     node: &Node,

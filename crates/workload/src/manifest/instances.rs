@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::decode::{Decode, Diagnostics, Table, choice, nearest};
+use super::decode::{Decode, Diagnostics, Table, one_of};
 use super::limits::Millis;
 use super::tree::Node;
 
@@ -51,14 +51,7 @@ impl InstancesMode {
 
 impl Decode for InstancesMode {
     fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
-        let text = String::decode(node, path, diagnostics)?;
-        let found = Self::ALL.iter().find(|(name, _)| *name == text);
-        if found.is_none() {
-            let names = Self::ALL.map(|(name, _)| name);
-            let did = nearest(&text, names).map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
-            diagnostics.bad(path, node.at, format!("expected {} for `{path}`, found `{text}`{did}", choice(&names)));
-        }
-        found.map(|(_, mode)| *mode)
+        one_of(&Self::ALL, node, path, diagnostics)
     }
 }
 

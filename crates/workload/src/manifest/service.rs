@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use super::decode::{Decode, Diagnostics, Table, choice, nearest};
+use super::decode::{Decode, Diagnostics, Table, one_of};
 use super::tree::{Node, Value};
 
 /// A service: a component with `wasi:cli/run` that starts with the workload and stops last.
@@ -77,14 +77,7 @@ impl JsonSchema for Service {
 
 impl Decode for Restart {
     fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
-        let text = String::decode(node, path, diagnostics)?;
-        let found = Self::ALL.iter().find(|(name, _)| *name == text);
-        if found.is_none() {
-            let names = Self::ALL.map(|(name, _)| name);
-            let did = nearest(&text, names).map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
-            diagnostics.bad(path, node.at, format!("expected {} for `{path}`, found `{text}`{did}", choice(&names)));
-        }
-        found.map(|(_, restart)| *restart)
+        one_of(&Self::ALL, node, path, diagnostics)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::decode::{Decode, Diagnostics, Table, choice};
+use super::decode::{Decode, Diagnostics, Table, one_of};
 use super::tree::Node;
 use crate::name::Name;
 
@@ -68,18 +68,7 @@ impl Decode for Volume {
 
 impl Decode for Access {
     fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
-        match String::decode(node, path, diagnostics)?.as_str() {
-            "read" => Some(Self::Read),
-            "read-write" => Some(Self::ReadWrite),
-            other => {
-                diagnostics.bad(
-                    path,
-                    node.at,
-                    format!("expected {} for `{path}`, found `{other}`", choice(&["read", "read-write"])),
-                );
-                None
-            }
-        }
+        one_of(&[("read", Self::Read), ("read-write", Self::ReadWrite)], node, path, diagnostics)
     }
 }
 
