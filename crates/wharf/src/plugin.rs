@@ -6,6 +6,7 @@
 //! order, whenever a workload stops or does not start. WASI itself is a plugin ([`wasi`](crate::wasi)).
 
 mod error;
+mod planning;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::limits::Limits;
 use crate::store::{Getter, StoreData, View, getter};
 
 pub use error::PluginError;
+pub use planning::{Grant, PlannedImport, Planning};
 
 /// A Rust type that provides WIT interfaces to components.
 ///
@@ -69,6 +71,12 @@ pub trait Plugin: Any + Send + Sync {
     /// The keys of the manifest that the plugin owns, apart from the components' `config`, which guests can read.
     fn settings(&self) -> Vec<SettingsKey> {
         Vec::new()
+    }
+
+    /// Checks what a workload declares for the plugin, and describes what it grants, without opening anything. `wharf plan` shows
+    /// both, and a workload with a problem does not start. It is called whether or not the workload uses the plugin.
+    fn plan(&self, planning: &mut Planning<'_>) {
+        let _ = planning;
     }
 
     /// Opens the plugin for a workload that uses it, and keeps a [value](Opening::insert) for as long as the workload runs.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use crate::manifest::decode::{Decode, Diagnostics, Table};
 use crate::manifest::tree::Node;
-use crate::manifest::{self, Format, Limits, ManifestProblem};
+use crate::manifest::{self, Format, Limits, ManifestProblem, Settings, Spans};
 use crate::problem::Problem;
 use crate::workload::Workload;
 
@@ -81,12 +81,18 @@ impl Decode for Ceilings {
     }
 }
 
-/// The host's configuration file (`wharf --host-config`): one table, `ceilings`.
+/// The host's configuration file (`wharf --host-config`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostConfig {
     /// Upper bounds for workloads.
     pub ceilings: Ceilings,
+    /// The host's policy for stores, which the plugins for stores decode.
+    pub stores: Option<Settings>,
+    /// The secrets of the host's own stores.
+    pub secrets: Option<Settings>,
+    /// The position of each key in the text.
+    pub spans: Spans,
 }
 
 impl HostConfig {
@@ -100,10 +106,13 @@ impl HostConfig {
         let config = tree.and_then(|tree| {
             let mut table = Table::open(&tree, "", &mut diagnostics)?;
             let ceilings = table.get("ceilings", &mut diagnostics).unwrap_or_default();
+            let stores = table.get("stores", &mut diagnostics);
+            let secrets = table.get("secrets", &mut diagnostics);
             table.finish(&mut diagnostics);
-            Some(Self { ceilings })
+            Some(Self { ceilings, stores, secrets, spans: Spans::default() })
         });
         let (problems, _) = diagnostics.problems.into_parts();
+        let config = config.map(|config| Self { spans: diagnostics.spans, ..config });
         config.filter(|_| problems.is_empty()).ok_or(problems)
     }
 }

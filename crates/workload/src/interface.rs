@@ -41,6 +41,11 @@ impl InterfaceName {
         format!("{}:{}/{}", self.namespace, self.package, self.interface)
     }
 
+    /// Whether `text` is the name, with or without the version, as the `import` of a link is.
+    pub fn is_named(&self, text: &str) -> bool {
+        self.unversioned() == text || self.to_string() == text
+    }
+
     /// Whether both name the same interface, ignoring versions.
     pub fn same_interface(&self, other: &Self) -> bool {
         self.namespace == other.namespace && self.package == other.package && self.interface == other.interface

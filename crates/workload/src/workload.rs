@@ -6,7 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::manifest::{self, Component, Link, Settings, Triggers, Volume};
+use crate::manifest::{self, Component, Extensions, Link, Settings, Triggers, Volume};
 use crate::name::Name;
 
 /// Components with their config, links, volumes, grants and triggers: everything that a host needs to run them.
@@ -83,6 +83,23 @@ impl Workload {
             }
         }
         self
+    }
+
+    /// Resolves the relative paths of sources and volumes, and those in the settings of extensions, against `folder`.
+    #[must_use]
+    pub fn under_with(self, folder: &Path, extensions: &Extensions) -> Self {
+        let mut workload = self.under(folder);
+        for key in extensions.settings() {
+            if let Some(settings) = workload.settings.get_mut(&key.key) {
+                key.paths.iter().for_each(|place| settings.under(place, folder));
+            }
+            for component in workload.components.values_mut() {
+                if let Some(settings) = component.settings.get_mut(&key.key) {
+                    key.component_paths.iter().for_each(|place| settings.under(place, folder));
+                }
+            }
+        }
+        workload
     }
 
     #[allow(clippy::expect_used)]

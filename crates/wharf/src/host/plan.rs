@@ -1,11 +1,14 @@
 //! Plan: the provider of each import of a workload, without running it.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tracing::Instrument as _;
-use workload::{Problem, Resolution, Workload};
+use workload::{Name, Problem, Resolution, Workload};
 
 use super::Inner;
+use crate::plugin::{Grant, Planning};
+use crate::prepare::grant::planned_imports;
 use crate::prepare::load::{LoadError, Loaded, fetch, load};
 
 /// The provider of each import of a workload, and every problem that keeps it from running.
@@ -20,6 +23,8 @@ pub struct Plan {
     pub unloaded: Vec<LoadError>,
     /// All other problems, warnings among them.
     pub problems: Vec<Problem>,
+    /// What plugins grant to each component, as they describe it. What the manifest itself has, such as `hosts`, is not repeated.
+    pub grants: BTreeMap<Name, Vec<Grant>>,
 }
 
 impl Plan {
@@ -47,7 +52,8 @@ pub(super) async fn plan<T: Send + 'static>(
                 workload::resolve(&workload, &loaded.types, &host.interfaces, &host.extensions);
             problems.extend(unresolved);
             problems.extend(host.ceilings.problems(&workload));
-            Plan { loaded, resolution, unloaded, problems }
+            let grants = ask_plugins(&host, &workload, &loaded, &resolution, &mut problems);
+            Plan { loaded, resolution, unloaded, problems, grants }
         });
         then(workload, plan)
     });
@@ -59,4 +65,29 @@ pub(super) async fn plan<T: Send + 'static>(
             Err(_) => std::future::pending().await,
         },
     }
+}
+
+/// What the plugins find wrong with the workload, and what they grant to its components.
+fn ask_plugins(
+    host: &Inner,
+    workload: &Workload,
+    loaded: &Loaded,
+    resolution: &Resolution,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<Name, Vec<Grant>> {
+    let mut grants: BTreeMap<Name, Vec<Grant>> = BTreeMap::new();
+    // Validation reports what a plugin cannot decode, too.
+    let reported: HashSet<String> = problems.iter().map(Problem::place).collect();
+    for (index, plugin) in host.plugins.0.iter().enumerate() {
+        let imports = planned_imports(workload, resolution, &loaded.types, &host.plugins, index);
+        let (plugin_name, grants_of) = (plugin.name(), BTreeMap::new());
+        let mut planning =
+            Planning { plugin: plugin_name, workload, imports: &imports, problems: Vec::new(), grants: grants_of };
+        plugin.plan(&mut planning);
+        problems.extend(planning.problems.into_iter().filter(|problem| !reported.contains(&problem.place())));
+        for (component, granted) in planning.grants {
+            grants.entry(component).or_default().extend(granted);
+        }
+    }
+    grants
 }

@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument as _;
+use workload::manifest::Link;
 use workload::resolution::ResolvedImport;
 use workload::{ComponentType, Name, Resolution, Workload};
 
 use super::slots::{BindingKey, Plugins, UnitSlots, bindings};
-use crate::plugin::{Binding, BoundComponent, BoundImport, Health, OpenWorkload, Opening, Plugin, PluginError};
+use crate::plugin::{
+    Binding, BoundComponent, BoundImport, Health, OpenWorkload, Opening, PlannedImport, Plugin, PluginError,
+};
 use crate::store::ComponentContext;
 use crate::wasi;
 
@@ -332,4 +335,30 @@ fn bound_imports(
         Some(BoundImport { interface: import.interface.clone()?, label: import.label.clone(), functions })
     });
     bound.collect()
+}
+
+/// The imports of each component that a plugin satisfies, with the part of it that a link chose.
+pub(crate) fn planned_imports(
+    workload: &Workload,
+    resolution: &Resolution,
+    types: &BTreeMap<Name, ComponentType>,
+    plugins: &Plugins,
+    plugin: usize,
+) -> BTreeMap<Name, Vec<PlannedImport>> {
+    let of = |name: &Name, imports: &[ResolvedImport]| {
+        let mut planned = Vec::new();
+        for (key, _) in bindings(imports, plugins).into_iter().filter(|(key, _)| key.plugin == plugin) {
+            for import in bound_imports(imports, types.get(name)?, &key, plugins) {
+                let chosen = |link: &Link| {
+                    let is_import =
+                        |text: &str| import.label.as_deref() == Some(text) || import.interface.is_named(text);
+                    link.from == *name && link.to.target == key.target && is_import(&link.import)
+                };
+                let link = workload.links.iter().position(chosen).filter(|_| key.target.is_some());
+                planned.push(PlannedImport { import, target: key.target.clone(), link });
+            }
+        }
+        (!planned.is_empty()).then(|| (name.clone(), planned))
+    };
+    resolution.components.iter().filter_map(|(name, imports)| of(name, imports)).collect()
 }

@@ -320,6 +320,12 @@ fn join(items: &[&str], word: &str) -> String {
     }
 }
 
+impl Decode for Settings {
+    fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
+        Some(settings(node, path, diagnostics))
+    }
+}
+
 impl Decode for String {
     fn decode(node: &Node, path: &str, diagnostics: &mut Diagnostics) -> Option<Self> {
         if let Value::String(text) = &node.value {

@@ -109,12 +109,31 @@ pub struct SettingsKey {
     pub workload: Option<serde_json::Value>,
     /// The JSON schema of its value in a component, `true` for any value; `None` if it is not allowed there.
     pub component: Option<serde_json::Value>,
+    /// The places of paths in its value at the top of the manifest, such as `*.file`, where `*` is any key. A relative path
+    /// starts at the manifest's folder.
+    pub paths: Vec<&'static str>,
+    /// The same for its value in a component.
+    pub component_paths: Vec<&'static str>,
 }
 
 impl SettingsKey {
     /// A key that is not allowed at any level yet.
     pub fn new(key: impl Into<String>) -> Self {
-        Self { key: key.into(), workload: None, component: None }
+        Self { key: key.into(), workload: None, component: None, paths: Vec::new(), component_paths: Vec::new() }
+    }
+
+    /// Declares the place of a path in the key's value at the top of the manifest, such as `*.file`.
+    #[must_use]
+    pub fn with_path(mut self, place: &'static str) -> Self {
+        self.paths.push(place);
+        self
+    }
+
+    /// Declares the place of a path in the key's value in a component, such as `*.file`.
+    #[must_use]
+    pub fn with_component_path(mut self, place: &'static str) -> Self {
+        self.component_paths.push(place);
+        self
     }
 
     /// Allows the key at the top of the manifest, with the schema of `T`.

@@ -1,6 +1,7 @@
 //! Settings that plugins and triggers own: values without a type until their owner decodes them.
 
 use std::fmt;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -90,6 +91,28 @@ fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     }
 }
 
+fn resolve_paths(value: &mut serde_json::Value, place: &str, folder: &Path) {
+    use serde_json::Value;
+    let (key, rest) = place.split_once('.').map_or((place, None), |(key, rest)| (key, Some(rest)));
+    let inner: Vec<&mut Value> = match value {
+        Value::Object(entries) => {
+            entries.iter_mut().filter(|(name, _)| key == "*" || *name == key).map(|(_, value)| value).collect()
+        }
+        Value::Array(items) if key == "*" => items.iter_mut().collect(),
+        _ => return,
+    };
+    for value in inner {
+        match (rest, value) {
+            (Some(rest), value) => resolve_paths(value, rest, folder),
+            // An empty path is a mistake, which its owner reports.
+            (None, Value::String(path)) if !path.is_empty() => {
+                *path = folder.join(&*path).to_string_lossy().into_owned();
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Settings {
     /// Settings with this value. Keys whose value is null are left out: a manifest has no null.
     pub fn new(value: serde_json::Value) -> Self {
@@ -108,6 +131,11 @@ impl Settings {
     pub(crate) fn remove(&mut self, path: &str) -> bool {
         let key = path.split('.').next().unwrap_or_default();
         self.0.as_object_mut().is_some_and(|entries| entries.remove(key).is_some())
+    }
+
+    /// Resolves the relative paths at a place such as `*.file` against `folder`.
+    pub(crate) fn under(&mut self, place: &str, folder: &Path) {
+        resolve_paths(&mut self.0, place, folder);
     }
 
     /// The value.

@@ -178,5 +178,5 @@ pub(super) fn nearest_component(name: &Name, types: &ComponentTypes) -> Option<N
 
 /// Whether a link's `import` names this import: by its name, or by its interface with or without the version.
 fn is_meant(import: &Extern, text: &str) -> bool {
-    import.name == text || import.interface.as_ref().is_some_and(|i| i.unversioned() == text || i.to_string() == text)
+    import.name == text || import.interface.as_ref().is_some_and(|interface| interface.is_named(text))
 }
