@@ -16,5 +16,6 @@ pub mod entry;
 pub mod invoke;
 pub mod shared;
 pub(crate) mod service;
+pub mod concurrent;
 pub mod call;
 pub mod command;

@@ -54,15 +54,17 @@ pub(super) enum Exports {
     Program(wasmtime::Instance),
 }
 
-/// Typed exports of an instance, one value of each type: callers keep their generated bindings from one call to the next.
+/// Typed exports of an instance, one value of each type: callers keep their generated bindings from one call to the next. Clones
+/// share them.
+#[derive(Clone)]
 pub struct Bindings {
     instance: Instance,
-    loaded: Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
+    loaded: Arc<Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>>,
 }
 
 impl Bindings {
     pub(super) fn new(instance: Instance) -> Self {
-        Self { instance, loaded: Mutex::default() }
+        Self { instance, loaded: Arc::default() }
     }
 
     /// The instance that they are exports of.
