@@ -1,15 +1,15 @@
 //! [`wasi:config`] for Wharf: each component reads its own configuration, and that of no other component.
 //!
-//! The values are those of `config` in the component's section of the manifest. The plugin provides
-//! `wasi:config/store@0.2.0-rc.1`, which guests are built against today, and `wasi:config/store@0.2.0`, which has the
-//! same functions.
+//! The values are those of `config` in the component's section of the manifest, and those of the sources that `config-from` lists:
+//! files, `.env` files and variables of the host's environment. The plugin provides `wasi:config/store` in the versions 0.2.0-rc.1 and
+//! 0.2.0-draft-2024-09-27, which guests are built against today, and 0.2.0. All have the same functions.
 //!
 //! ```
 //! use wharf::{Engine, Host};
 //! use wharf_config::ConfigPlugin;
 //!
 //! let engine = Engine::builder().pooling(false).build().unwrap();
-//! let host = Host::builder(engine).plugin(ConfigPlugin).build().unwrap();
+//! let host = Host::builder(engine).plugin(ConfigPlugin::default()).build().unwrap();
 //! assert!(host.interfaces().iter().any(|i| i.name.to_string() == "wasi:config/store@0.2.0"));
 //! ```
 //!
@@ -20,8 +20,12 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use wasmtime::component::HasData;
-use wharf::plugin::Provided;
+use wharf::plugin::{Planning, Provided};
+use wharf::workload::manifest::SettingsKey;
 use wharf::{Binding, Link, Plugin, PluginError, Scope, StoreData, View};
+use wharf_stores::{InputPolicy, Policy};
+
+mod source;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -39,10 +43,25 @@ mod bindings {
 }
 
 use bindings::wasi::config::store;
+pub use source::ConfigSource;
 
-/// Provides `wasi:config/store`, from the `config` of each component in the manifest.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ConfigPlugin;
+/// The key of a component that lists sources.
+const FROM: &str = "config-from";
+
+/// Provides `wasi:config/store`, from the `config` of each component in the manifest, and the sources that it lists.
+///
+/// By default the host's policy allows no source: a manifest of others could name any file or variable that the host can read.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigPlugin {
+    policy: InputPolicy,
+}
+
+impl ConfigPlugin {
+    /// A plugin for a host with this policy.
+    pub fn new(policy: &Policy) -> Self {
+        Self { policy: policy.inputs.clone() }
+    }
+}
 
 /// A component's configuration.
 struct Config(BTreeMap<String, String>);
@@ -54,18 +73,51 @@ impl Plugin for ConfigPlugin {
     }
 
     fn interfaces(&self) -> Vec<Provided> {
-        vec![Provided::grant("wasi:config/store@0.2.0-rc.1"), Provided::grant("wasi:config/store@0.2.0")]
+        ["0.2.0-rc.1", "0.2.0-draft-2024-09-27", "0.2.0"]
+            .map(|version| Provided::grant(format!("wasi:config/store@{version}")))
+            .to_vec()
+    }
+
+    fn settings(&self) -> Vec<SettingsKey> {
+        let paths = ["*.file", "*.dotenv"];
+        let key = SettingsKey::new(FROM).in_component::<Vec<ConfigSource>>();
+        vec![paths.into_iter().fold(key, SettingsKey::with_component_path)]
+    }
+
+    fn plan(&self, planning: &mut Planning<'_>) {
+        for (component, _) in planning.components() {
+            let sources: Vec<ConfigSource> = planning.component_settings(component, FROM).unwrap_or_default();
+            for (i, source) in sources.iter().enumerate() {
+                match source.check(&self.policy) {
+                    Err(error) => planning.problem(error.below(&format!("components.{component}.{FROM}.{i}"))),
+                    Ok(()) => planning.grant(component, "from", describe(source)),
+                }
+            }
+        }
     }
 
     async fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
-        let config = Config(binding.component().config.clone());
-        binding.insert(config);
+        let sources: Vec<ConfigSource> = binding.settings(FROM)?.unwrap_or_default();
+        let mut config = BTreeMap::new();
+        for (i, source) in sources.iter().enumerate() {
+            let values = source.read(&self.policy).await.map_err(|error| error.below(&format!("{FROM}.{i}")))?;
+            config.extend(values);
+        }
+        config.extend(binding.component().config.clone());
+        binding.insert(Config(config));
         Ok(())
     }
 
     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
         let get = link.getter::<Config>();
         store::add_to_linker_instance::<StoreData, Config>(&mut link.instance()?, get)
+    }
+}
+
+fn describe(source: &ConfigSource) -> String {
+    match (source.file.as_ref().or(source.dotenv.as_ref()), &source.env) {
+        (Some(file), _) => file.display().to_string(),
+        (None, variables) => format!("environment {}", variables.as_deref().unwrap_or_default().join(", ")),
     }
 }
 
