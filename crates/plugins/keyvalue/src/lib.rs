@@ -1,0 +1,172 @@
+//! Key-value stores for Wharf: [`wasi:keyvalue`] and [`wasmcloud:keyvalue`] on one backend.
+//!
+//! A workload declares stores, `[keyvalue.sessions]`, and grants them to components by name, `keyvalue = ["sessions"]`. A component
+//! opens the names that it was granted and no other. What is written through one generation of the interfaces is read through the
+//! others, because they share the store.
+//!
+//! ```
+//! use wharf::{Engine, Host};
+//! use wharf_keyvalue::KeyValuePlugin;
+//! use wharf_stores::Policy;
+//!
+//! let engine = Engine::builder().pooling(false).build().unwrap();
+//! // Stores in memory alone: this host has no folder for embedded ones, and lets no manifest name a server.
+//! let host = Host::builder(engine).plugin(KeyValuePlugin::new(Policy::default())).build().unwrap();
+//! assert!(host.interfaces().iter().any(|i| i.name.to_string() == "wasi:keyvalue/store@0.2.0-draft"));
+//! ```
+//!
+//! [`wasi:keyvalue`]: https://github.com/WebAssembly/wasi-keyvalue
+//! [`wasmcloud:keyvalue`]: https://github.com/wasmCloud/wasmCloud
+
+pub mod backend;
+mod bindings;
+mod bucket;
+mod declaration;
+mod open;
+mod wasi;
+mod wasmcloud;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use wharf::limits::Limits;
+use wharf::plugin::{Health, OpenWorkload, PlannedImport, Planning};
+use wharf::workload::manifest::SettingsKey;
+use wharf::workload::{InterfaceName, Name};
+use wharf::{Binding, Link, Opening, Plugin, PluginError, Provided, StoreData};
+use wharf_stores::{Granted as GrantedNames, Kind, Policy, PolicyError, Registry, Stores, component_stores};
+
+pub use declaration::KeyValueStore;
+
+use backend::Store;
+use bindings::{draft, draft2, wasmcloud as generated};
+use bucket::{Bucket, Cas, Granted, Keyvalue};
+
+const INTERFACES: [&str; 11] = [
+    "wasi:keyvalue/store@0.2.0-draft",
+    "wasi:keyvalue/atomics@0.2.0-draft",
+    "wasi:keyvalue/batch@0.2.0-draft",
+    "wasi:keyvalue/store@0.2.0-draft2",
+    "wasi:keyvalue/atomics@0.2.0-draft2",
+    "wasi:keyvalue/batch@0.2.0-draft2",
+    "wasmcloud:keyvalue/types@0.2.0",
+    "wasmcloud:keyvalue/store@0.2.0",
+    "wasmcloud:keyvalue/atomics@0.2.0",
+    "wasmcloud:keyvalue/cas@0.2.0",
+    "wasmcloud:keyvalue/batch@0.2.0",
+];
+
+/// Provides key-value stores.
+#[derive(Default)]
+pub struct KeyValuePlugin {
+    policy: Policy,
+    registry: Registry<dyn Store>,
+}
+
+impl KeyValuePlugin {
+    /// A plugin for a host with this policy.
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, registry: Registry::default() }
+    }
+
+    /// Checks the stores that the policy puts in the place of others.
+    ///
+    /// # Errors
+    /// [`PolicyError`] with its place in the host's configuration.
+    pub fn check_policy(policy: &Policy) -> Result<(), PolicyError> {
+        policy.check::<KeyValueStore>()
+    }
+}
+
+#[async_trait]
+impl Plugin for KeyValuePlugin {
+    fn name(&self) -> &'static str {
+        Kind::KeyValue.key()
+    }
+
+    fn interfaces(&self) -> Vec<Provided> {
+        INTERFACES.map(Provided::grant).to_vec()
+    }
+
+    fn settings(&self) -> Vec<SettingsKey> {
+        let key = SettingsKey::new(Kind::KeyValue.key());
+        vec![key.in_workload::<BTreeMap<Name, KeyValueStore>>().in_component::<GrantedNames>()]
+    }
+
+    fn has_targets(&self) -> bool {
+        true
+    }
+
+    fn plan(&self, planning: &mut Planning<'_>) {
+        let opens = |planned: &PlannedImport| planned.import.interface.interface == "store";
+        wharf_stores::plan::<KeyValueStore>(planning, &self.policy, opens);
+    }
+
+    async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {
+        let stores = Stores::open(&self.policy, &self.registry, opening.workload(), open::open).await?;
+        opening.insert(stores);
+        Ok(())
+    }
+
+    async fn bind(&self, binding: &mut Binding<'_>) -> Result<(), PluginError> {
+        let granted = match binding.opened::<Stores<dyn Store>>() {
+            Some(stores) => component_stores(Kind::KeyValue, binding, stores)?,
+            None => BTreeMap::new(),
+        };
+        binding.insert(Granted(granted));
+        Ok(())
+    }
+
+    fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
+        let get = link.getter::<Keyvalue<'static>>();
+        let InterfaceName { namespace, interface, version, .. } = link.interface().clone();
+        let draft = version.map(|version| version.pre.to_string()).unwrap_or_default();
+        let instance = &mut link.instance()?;
+        /// Links one interface by its generated module.
+        macro_rules! add {
+            ($($path:ident)::+) => { $($path)::+::add_to_linker_instance::<StoreData, Keyvalue<'static>>(instance, get) };
+        }
+        match (namespace.as_str(), draft.as_str(), interface.as_str()) {
+            ("wasi", "draft", "store") => add!(draft::wasi::keyvalue::store),
+            ("wasi", "draft", "atomics") => add!(draft::wasi::keyvalue::atomics),
+            ("wasi", "draft", "batch") => add!(draft::wasi::keyvalue::batch),
+            ("wasi", "draft2", "store") => add!(draft2::wasi::keyvalue::store),
+            ("wasi", "draft2", "atomics") => add!(draft2::wasi::keyvalue::atomics),
+            ("wasi", "draft2", "batch") => add!(draft2::wasi::keyvalue::batch),
+            ("wasmcloud", "", "types") => add!(generated::wasmcloud::keyvalue::types),
+            ("wasmcloud", "", "store") => add!(generated::wasmcloud::keyvalue::store),
+            ("wasmcloud", "", "atomics") => add!(generated::wasmcloud::keyvalue::atomics),
+            ("wasmcloud", "", "cas") => add!(generated::wasmcloud::keyvalue::cas),
+            ("wasmcloud", "", "batch") => add!(generated::wasmcloud::keyvalue::batch),
+            _ => Err(wasmtime::format_err!("the plugin does not provide `{interface}`")),
+        }
+    }
+
+    fn resource_size(&self, resource: &(dyn Any + Send), _: &Limits) -> usize {
+        if let Some(bucket) = resource.downcast_ref::<Bucket>() {
+            return bucket.size();
+        }
+        resource.downcast_ref::<Cas>().map_or(0, Cas::size)
+    }
+
+    async fn health(&self, workload: &OpenWorkload<'_>) -> Health {
+        let Some(stores) = workload.opened::<Stores<dyn Store>>() else { return Health::Healthy };
+        let reports = stores.iter().map(|(name, store)| async move {
+            store.health().await.err().map(|reason| format!("store `{name}`: {reason}"))
+        });
+        let sick: Vec<_> = join_all(reports).await.into_iter().flatten().collect();
+        if sick.is_empty() { Health::Healthy } else { Health::Unhealthy(sick.join("; ")) }
+    }
+
+    async fn close(&self, workload: &OpenWorkload<'_>) {
+        for (_, store) in workload.opened::<Stores<dyn Store>>().into_iter().flat_map(Stores::iter) {
+            // Another version of the workload may use it.
+            if Arc::strong_count(store) == 1 {
+                store.close().await;
+            }
+        }
+    }
+}
