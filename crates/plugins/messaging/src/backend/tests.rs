@@ -1,0 +1,5 @@
+//! What the tests of the backends share.
+
+pub(crate) mod conformance;
+#[cfg(feature = "nats")]
+pub(crate) mod server;
