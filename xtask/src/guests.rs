@@ -25,13 +25,20 @@ struct Set {
     shared: &'static [&'static str],
 }
 
-const SETS: [Set; 3] = [
+const SETS: [Set; 5] = [
     Set {
         workspace: "guests",
         crates: "guests/rust",
         output: "guests/prebuilt",
         prefix: "",
         shared: &["guests/Cargo.toml", "guests/Cargo.lock", "guests/wit", "guests/shared"],
+    },
+    Set {
+        workspace: "guests/stores",
+        crates: "guests/stores",
+        output: "guests/stores/prebuilt",
+        prefix: "",
+        shared: &["guests/stores/Cargo.toml", "guests/stores/Cargo.lock", "guests/stores/wit", "guests/stores/shared"],
     },
     Set {
         workspace: "examples/guestbook",
@@ -50,6 +57,13 @@ const SETS: [Set; 3] = [
             "examples/postgres/Cargo.lock",
             "examples/postgres/.cargo/config.toml",
         ],
+    },
+    Set {
+        workspace: "examples/shop",
+        crates: "examples/shop",
+        output: "examples/shop/components",
+        prefix: "shop-",
+        shared: &["examples/shop/Cargo.toml", "examples/shop/Cargo.lock", "examples/shop/wit"],
     },
 ];
 
@@ -95,12 +109,18 @@ pub(crate) fn check(root: &Path) -> Result<(), Vec<String>> {
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// Builds all guests and records their hashes.
-pub(crate) fn build(root: &Path) -> Result<(), Vec<String>> {
-    for set in &SETS {
+/// Builds all guests, or those of one workspace, and records their hashes.
+pub(crate) fn build(root: &Path, workspace: Option<&str>) -> Result<(), Vec<String>> {
+    let wanted = |set: &&Set| workspace.is_none_or(|workspace| set.workspace == workspace.trim_end_matches('/'));
+    let sets: Vec<&Set> = SETS.iter().filter(wanted).collect();
+    if sets.is_empty() {
+        let known: Vec<_> = SETS.iter().map(|set| set.workspace).collect();
+        return Err(vec![format!("no such workspace of guests; known ones are {}", known.join(", "))]);
+    }
+    for set in sets {
         build_set(root, set).map_err(|error| vec![format!("{}: {error}", set.workspace)])?;
     }
-    check(root)
+    if workspace.is_some() { Ok(()) } else { check(root) }
 }
 
 fn build_set(root: &Path, set: &Set) -> Result<(), String> {
@@ -218,7 +238,7 @@ fn cache_folder() -> PathBuf {
 
 /// The names of the fixture guests.
 pub(crate) fn fixture_names(root: &Path) -> Vec<String> {
-    names(root, &SETS[0])
+    SETS[..2].iter().flat_map(|set| names(root, set)).collect()
 }
 
 /// The names of the guests of a set: the folders with a Cargo.toml.

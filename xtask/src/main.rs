@@ -12,9 +12,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["tidy"] => tidy::check(&root()),
-        ["guests"] => guests::build(&root()),
+        ["guests"] => guests::build(&root(), None),
         ["guests", "--check"] => guests::check(&root()),
-        _ => Err(vec!["usage: cargo xtask tidy | guests | guests --check".to_owned()]),
+        ["guests", workspace] => guests::build(&root(), Some(workspace)),
+        _ => Err(vec!["usage: cargo xtask tidy | guests [WORKSPACE] | guests --check".to_owned()]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
