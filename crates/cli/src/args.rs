@@ -50,9 +50,13 @@ pub(crate) struct EngineArgs {
     /// Write the log as JSON, one object for each line.
     #[arg(long, global = true)]
     pub(crate) log_json: bool,
-    /// Host configuration: its table `ceilings` bounds the limits that a manifest may set (see docs/limits.md).
+    /// Host configuration: `ceilings` bounds the limits that a manifest may set (see docs/limits.md), `stores` decides where stores
+    /// are (see docs/stores.md).
     #[arg(long, global = true, env = "WHARF_HOST_CONFIG", value_name = "FILE")]
     pub(crate) host_config: Option<PathBuf>,
+    /// Folder of embedded stores [default: `wharf` in the user's state folder].
+    #[arg(long, global = true, env = "WHARF_STATE", value_name = "FOLDER")]
+    pub(crate) state: Option<PathBuf>,
     /// Size of the instance pool: 1,000 by default; 0 allocates instances on demand, as `run` does.
     #[arg(long, global = true, value_name = "COUNT")]
     pub(crate) pool: Option<u32>,

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use crate::args::{Cli, Command, command};
 use crate::error::{CliError, Report};
-use crate::{logging, output};
+use crate::{host, logging, output};
 
 /// Runs the command, prints its error if it fails, and returns the exit code of the program.
 pub(crate) fn run(cli: &Cli) -> ExitCode {
@@ -32,7 +32,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Inspect(args) => block_on(inspect::inspect(&cli.engine, args)),
         Command::Compose(args) => block_on(compose::compose(&cli.engine, args)),
         Command::Schema => {
-            output::json(&wharf::workload::manifest::schema());
+            output::json(&wharf::workload::manifest::schema_with(&host::extensions()));
             Ok(ExitCode::SUCCESS)
         }
         Command::Cache { command } => cache::cache(&cli.engine, command),

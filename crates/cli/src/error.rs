@@ -123,6 +123,11 @@ pub(crate) fn manifest(file: &Path, problems: &[ManifestProblem], omitted: usize
     CliError::Manifest(Report { diagnostics: diagnostics.collect(), omitted })
 }
 
+/// What is wrong with the host's configuration, at the place of a key in it.
+pub(crate) fn host_config(declared: &Declared, place: &str, message: String, hint: Option<&str>) -> CliError {
+    CliError::Manifest(Diagnostic::error(message).at(declared.place(place)).with_hint(hint).into())
+}
+
 /// All problems of a workload, warnings included.
 pub(crate) fn problems(declared: &Declared, unloaded: &[LoadError], problems: &[Problem]) -> Report {
     let unloaded = unloaded.iter().map(|error| {

@@ -1,17 +1,27 @@
 //! The host that the program runs: its engine, cache, plugins and HTTP server, by the command line's settings.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wharf::engine::cache::Cache;
 use wharf::host::CommandTrigger;
 use wharf::stdio::{self, Stdio};
-use wharf::{Engine, Host, HostBuilder, Profiling};
+use wharf::workload::HostConfig;
+use wharf::workload::manifest::Extensions;
+use wharf::{Engine, Host, HostBuilder, Plugin, Profiling, Trigger};
+use wharf_blobstore::BlobStorePlugin;
 use wharf_config::ConfigPlugin;
+use wharf_cron::CronTrigger;
 use wharf_http::{HttpPlugin, HttpServer, Settings, Tls};
+use wharf_keyvalue::KeyValuePlugin;
 use wharf_logging::LoggingPlugin;
+use wharf_messaging::MessagingPlugin;
+use wharf_secrets::SecretsPlugin;
+use wharf_sql::SqlPlugin;
+use wharf_stores::{Policy, PolicyError, ProcessEnvironment};
 
 use crate::args::{EngineArgs, Listen, Profile};
-use crate::error::{CliError, Report};
+use crate::error::{self, CliError, Declared, Report};
 use crate::manifest;
 
 /// An engine with the settings of the command line.
@@ -68,11 +78,78 @@ pub(crate) fn cache(args: &EngineArgs) -> Result<Cache, CliError> {
     Cache::open(&folder, args.cache_size).ok_or_else(unusable)
 }
 
+/// The plugins and triggers of this program, on a host with this policy for stores.
+struct Parts {
+    plugins: Vec<Arc<dyn Plugin>>,
+    triggers: Vec<Arc<dyn Trigger>>,
+}
+
+impl Parts {
+    fn new(policy: &Policy) -> Self {
+        let messaging = Arc::new(MessagingPlugin::new(policy.clone()));
+        Self {
+            plugins: vec![
+                Arc::new(HttpPlugin),
+                Arc::new(ConfigPlugin::new(policy)),
+                Arc::new(LoggingPlugin),
+                Arc::new(SecretsPlugin::new(policy)),
+                Arc::new(KeyValuePlugin::new(policy.clone())),
+                Arc::new(BlobStorePlugin::new(policy.clone())),
+                messaging.clone(),
+                Arc::new(SqlPlugin::new(policy.clone())),
+            ],
+            triggers: vec![Arc::new(CommandTrigger), messaging, Arc::new(CronTrigger::default())],
+        }
+    }
+}
+
+/// What the plugins and triggers of this program add to the manifest.
+pub(crate) fn extensions() -> Extensions {
+    let Parts { plugins, triggers } = Parts::new(&Policy::default());
+    let keys = plugins.into_iter().flat_map(|plugin| plugin.settings());
+    let extensions = keys.fold(Extensions::builtin(), Extensions::with_settings);
+    triggers.into_iter().filter_map(|trigger| trigger.kind()).fold(extensions, Extensions::with_trigger_kind)
+}
+
+/// The host's policy for stores: that of a user who runs manifests of their own, restricted by the host's configuration.
+fn policy(args: &EngineArgs, file: Option<&Path>, config: &HostConfig) -> Result<Policy, CliError> {
+    let configured = || {
+        let policy = Policy::open(ProcessEnvironment);
+        let policy = match state_folder(args) {
+            Some(folder) => policy.with_state(folder),
+            None => policy,
+        };
+        let policy = policy.configure(config.stores.as_ref(), config.secrets.as_ref())?;
+        KeyValuePlugin::check_policy(&policy)?;
+        BlobStorePlugin::check_policy(&policy)?;
+        MessagingPlugin::check_policy(&policy)?;
+        SqlPlugin::check_policy(&policy)?;
+        Ok::<_, PolicyError>(policy)
+    };
+    configured().map_err(|error| {
+        let declared = Declared { file: file.map(Path::to_path_buf), spans: config.spans.clone() };
+        error::host_config(&declared, &error.place, error.message, error.hint.as_deref())
+    })
+}
+
+/// The folder of the host's state. `None` if the user has no home folder.
+fn state_folder(args: &EngineArgs) -> Option<PathBuf> {
+    let user = || {
+        let base = std::env::var_os("XDG_STATE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+        base.or_else(|| Some(std::env::home_dir()?.join(".local/state"))).map(|base| base.join("wharf"))
+    };
+    args.state.clone().or_else(user)
+}
+
 /// A host with every plugin of this program.
 pub(crate) fn builder(args: &EngineArgs, stdio: impl Stdio) -> Result<HostBuilder, CliError> {
-    let config = args.host_config.as_deref().map(manifest::host_config).transpose()?.unwrap_or_default();
-    let host = Host::builder(engine(args)?).ceilings(config.ceilings).stdio(stdio).trigger(CommandTrigger);
-    Ok(host.plugin(HttpPlugin).plugin(ConfigPlugin).plugin(LoggingPlugin))
+    let file = args.host_config.as_deref();
+    let config = file.map(manifest::host_config).transpose()?.unwrap_or_default();
+    let policy = policy(args, file, &config)?;
+    let host = Host::builder(engine(args)?).ceilings(config.ceilings).stdio(stdio);
+    let Parts { plugins, triggers } = Parts::new(&policy);
+    let host = plugins.into_iter().fold(host, HostBuilder::shared_plugin);
+    Ok(triggers.into_iter().fold(host, HostBuilder::shared_trigger))
 }
 
 pub(crate) fn build(builder: HostBuilder) -> Result<Host, CliError> {

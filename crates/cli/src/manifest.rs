@@ -3,10 +3,11 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use wharf::workload::manifest::{Format, MAX_BYTES, parse_bytes};
+use wharf::workload::manifest::{Format, MAX_BYTES, parse_bytes_with};
 use wharf::workload::{HostConfig, Workload};
 
 use crate::error::{self, CliError, Declared, Report};
+use crate::host;
 
 /// The hint for a file whose extension does not identify a format.
 const EXTENSIONS: &str = "name it with one of the extensions .toml, .yaml, .yml and .json";
@@ -23,10 +24,11 @@ pub(crate) fn read(path: &Path) -> Result<(Workload, Declared), CliError> {
         let message = format!("unknown extension of manifest `{}`", file.display());
         return Err(CliError::Manifest(Report::with_hint(message, EXTENSIONS)));
     };
-    let parsed = parse_bytes(&bytes(&file)?, format);
+    let extensions = host::extensions();
+    let parsed = parse_bytes_with(&bytes(&file)?, format, &extensions);
     let Some(workload) = parsed.workload else { return Err(error::manifest(&file, &parsed.problems, parsed.omitted)) };
     let folder = file.parent().map(PathBuf::from).unwrap_or_default();
-    Ok((workload.under(&folder), Declared { file: Some(file), spans: parsed.spans }))
+    Ok((workload.under_with(&folder, &extensions), Declared { file: Some(file), spans: parsed.spans }))
 }
 
 /// Reads the host configuration.

@@ -1,12 +1,15 @@
 //! `wharf plan`: shows what satisfies each import and what each component is granted. It runs nothing.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use serde_json::json;
 use wharf::host::Plan as Planned;
-use wharf::workload::manifest::{Access, Component, Extensions, Instances, Restart, TriggerEntry};
+use wharf::plugin::Grant;
+use wharf::workload::manifest::{Access, Component, Instances, Restart, TriggerEntry};
 use wharf::workload::resolution::ResolvedImport;
 use wharf::workload::{Name, Provider, Unit, Workload};
+use wharf_stores::{Kind, Text};
 
 use super::plan_picture;
 use crate::args::{EngineArgs, Plan, PlanFormat};
@@ -45,6 +48,11 @@ fn grants(component: &Component) -> Vec<String> {
         format!("volume {} at {} ({access})", mount.volume, mount.guest)
     });
     [env, args, config, hosts].into_iter().flatten().chain(volumes).collect()
+}
+
+/// The phrase for what a plugin grants.
+fn granted(grant: &Grant) -> String {
+    format!("{} {} ({})", grant.plugin, grant.name, grant.detail)
 }
 
 /// How an entry runs: as a service, in which instances, and within which limits of its own.
@@ -98,7 +106,7 @@ fn print(workload: &Workload, plan: &Planned) {
 
 /// The triggers that call a unit, in parentheses. Empty if there are none.
 fn triggers(workload: &Workload, unit: &Unit) -> String {
-    let extensions = Extensions::builtin();
+    let extensions = host::extensions();
     let declared = workload.triggers.entries().filter(|(.., trigger)| trigger.component == unit.entry);
     let label = |(kind, _, trigger): (&str, usize, &TriggerEntry)| {
         extensions.trigger(kind).map_or_else(|| kind.to_owned(), |kind| kind.label(trigger))
@@ -121,7 +129,8 @@ fn print_component(workload: &Workload, plan: &Planned, name: &Name, is_entry: b
             anstream::println!("│  ├─ {DIM}{what}:{DIM:#} {how}");
         }
     }
-    let grants = workload.components.get(name).map(grants).unwrap_or_default();
+    let mut grants = workload.components.get(name).map(grants).unwrap_or_default();
+    grants.extend(plan.grants.get(name).into_iter().flatten().map(granted));
     let grants = if grants.is_empty() { format!("{DIM}nothing{DIM:#}") } else { grants.join("; ") };
     anstream::println!("│  └─ {DIM}granted:{DIM:#} {grants}");
 }
@@ -146,6 +155,21 @@ fn shared(grant: bool) -> String {
     if grant { String::new() } else { format!(" {DIM}(shared){DIM:#}") }
 }
 
+/// The workload as JSON, without the addresses of servers, which may have passwords.
+fn without_addresses(workload: &Workload) -> serde_json::Value {
+    let mut value = serde_json::to_value(workload).unwrap_or_default();
+    for kind in Kind::ALL {
+        let stores = value.get_mut(kind.key()).and_then(serde_json::Value::as_object_mut);
+        for store in stores.into_iter().flat_map(|stores| stores.values_mut()) {
+            if let Some(url) = store.get_mut("url") {
+                let shown = serde_json::from_value::<Text>(url.clone()).map(|text| text.shown());
+                *url = shown.unwrap_or_default().into();
+            }
+        }
+    }
+    value
+}
+
 fn to_json(workload: &Workload, plan: &Planned) -> serde_json::Value {
     let problems = plan.problems.iter().map(|problem| {
         json!({
@@ -156,8 +180,13 @@ fn to_json(workload: &Workload, plan: &Planned) -> serde_json::Value {
     let unloaded = plan.unloaded.iter().map(|error| {
         json!({ "severity": "error", "message": error.to_string(), "place": error.place(), "hint": error.hint() })
     });
+    let grants = |grants: &Vec<Grant>| -> Vec<_> {
+        grants.iter().map(|g| json!({ "plugin": g.plugin, "name": g.name, "detail": g.detail })).collect()
+    };
+    let grants: BTreeMap<_, _> = plan.grants.iter().map(|(name, of_name)| (name, grants(of_name))).collect();
     json!({
-        "workload": workload,
+        "workload": without_addresses(workload),
+        "grants": grants,
         "resolution": plan.resolution,
         "runs": plan.is_runnable(),
         "problems": unloaded.chain(problems).collect::<Vec<_>>(),
