@@ -41,7 +41,12 @@ impl Server {
     /// `moto_server` (pip: `moto[server]`), which behaves as S3 and keeps the objects in memory.
     #[cfg(feature = "s3")]
     pub(super) fn s3() -> Self {
-        Self::new("moto_server", |port, _| ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).to_vec())
+        // scripts/servers.sh installs it in a folder of its own, unless it is installed.
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(std::path::PathBuf::from);
+        let cache = cache.unwrap_or_else(|| std::env::home_dir().unwrap_or_default().join(".cache"));
+        let installed = cache.join("wharf/moto/bin/moto_server");
+        let program = if installed.exists() { installed.to_str().unwrap() } else { "moto_server" };
+        Self::new(program, |port, _| ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).to_vec())
     }
 
     /// `nats-server` with `JetStream`.
