@@ -44,6 +44,10 @@ pub trait ConcurrentCall: Send + 'static {
     /// The result of the call.
     type Output: Send + 'static;
 
+    /// Whether the call may run beside others. One of an export that WIT does not declare as `async` blocks the instance, and takes one of
+    /// its own except in a service.
+    const SHARES: bool = true;
+
     /// Calls into the instance. Bindings that it loads are kept with the instance.
     fn call(
         self,
@@ -61,10 +65,10 @@ impl Entry {
     pub async fn invoke_concurrent<C: ConcurrentCall>(self: &Arc<Self>, call: C) -> Result<C::Output, InvokeError> {
         let shares = match self.policy() {
             Policy::Service => true,
-            policy => policy.max_concurrent().is_some_and(|most| most > 1),
+            policy => C::SHARES && policy.max_concurrent().is_some_and(|most| most > 1),
         };
         if !shares {
-            return self.invoke(Alone(call)).await;
+            return self.invoke_alone(call).await;
         }
         let permit = Arc::new(self.admit().await?);
         let (output_tx, output_rx) = oneshot::channel();
@@ -73,10 +77,13 @@ impl Entry {
             let exports = exports.clone();
             Box::pin(async move {
                 if is_service {
-                    // The engine ends an instance whose call is dropped before it starts, and with it the service.
+                    // The engine ends an instance whose call is dropped before it starts, and with it the service. A call that is
+                    // late ends with this job, whose caller learns it, and goes on by itself.
                     let (done_tx, done_rx) = oneshot::channel();
-                    accessor.spawn(Detached { call, exports, output_tx, _done_tx: done_tx, _permit: held })?;
-                    done_rx.await.ok();
+                    accessor.spawn(Detached { call, exports, done_tx, _permit: held })?;
+                    if let Ok(output) = done_rx.await {
+                        output_tx.send(output).ok();
+                    }
                 } else {
                     output_tx.send(call.call(accessor, exports).await?).ok();
                 }
@@ -94,19 +101,56 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Makes a call in an instance of its own. What the component started goes on after the result, within `after-response`.
+    async fn invoke_alone<C: ConcurrentCall>(self: &Arc<Self>, call: C) -> Result<C::Output, InvokeError> {
+        let permit = self.admit().await?;
+        let meter = self.meter();
+        let (output_tx, mut output_rx) = oneshot::channel();
+        let mut execution = Box::pin(self.start(&meter, Alone { call, output_tx }));
+        let ended = tokio::select! {
+            biased;
+            Ok(output) = &mut output_rx => {
+                meter.answered();
+                let entry = self.clone();
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    if let Err(error) = execution.await {
+                        entry.tracker().log_failure(&error.to_string());
+                    }
+                });
+                return Ok(output);
+            }
+            ended = &mut execution => ended,
+        };
+        match (output_rx.try_recv(), ended) {
+            (Ok(output), ended) => {
+                if let Err(error) = ended {
+                    self.tracker().log_failure(&error.to_string());
+                }
+                Ok(output)
+            }
+            (Err(_), ended) => Err(ended.err().unwrap_or(Termination::InstanceEnded).into()),
+        }
+    }
+}
+
 /// A call in an instance of its own.
-struct Alone<C>(C);
+struct Alone<C: ConcurrentCall> {
+    call: C,
+    output_tx: oneshot::Sender<C::Output>,
+}
 
 impl<C: ConcurrentCall> Call for Alone<C> {
-    type Output = C::Output;
+    type Output = ();
 
-    async fn call(self, instance: &mut Instantiated) -> wasmtime::Result<C::Output> {
+    async fn call(self, instance: &mut Instantiated) -> wasmtime::Result<()> {
+        let Self { call, output_tx } = self;
         let exports = Bindings::clone(&*instance.all_bindings()?);
         let run = instance.store.run_concurrent(async move |accessor| {
-            let output = self.0.call(accessor, exports).await?;
-            // What the component started goes on after its result.
+            output_tx.send(call.call(accessor, exports).await?).ok();
             poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-            Ok(output)
+            Ok(())
         });
         run.await.flatten()
     }
@@ -116,16 +160,14 @@ impl<C: ConcurrentCall> Call for Alone<C> {
 struct Detached<C: ConcurrentCall> {
     call: C,
     exports: Bindings,
-    output_tx: oneshot::Sender<C::Output>,
-    /// Dropped at the end of the call.
-    _done_tx: oneshot::Sender<()>,
+    done_tx: oneshot::Sender<C::Output>,
     _permit: Arc<CallPermit>,
 }
 
 impl<C: ConcurrentCall> AccessorTask<StoreData> for Detached<C> {
     async fn run(self, accessor: &Accessor<StoreData>) -> wasmtime::Result<()> {
         let output = self.call.call(accessor, self.exports).await?;
-        self.output_tx.send(output).ok();
+        self.done_tx.send(output).ok();
         Ok(())
     }
 }
