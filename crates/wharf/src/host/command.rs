@@ -38,5 +38,8 @@ impl Trigger for CommandTrigger {
         }
     }
 
+    /// Commands run once, when their workload starts.
+    async fn resumed(&self, _: &Arc<Running>) {}
+
     async fn detach(&self, _: &Arc<Running>) {}
 }

@@ -157,6 +157,13 @@ impl Host {
                     tracing::error!(workload = id, trigger = moved.name(), %error, "the old version is no longer served");
                 }
             }
+            // Those that initiate calls stopped when they left the old version.
+            join_all(self.0.triggers[..=i].iter().map(|trigger| async move {
+                if let Err(error) = timely(trigger.resumed(old)).await {
+                    tracing::error!(workload = id, trigger = trigger.name(), %error, "the trigger did not resume its calls");
+                }
+            }))
+            .await;
             return Err(refused(trigger, refusal));
         }
         Ok(())

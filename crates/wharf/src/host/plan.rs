@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tracing::Instrument as _;
-use workload::{Name, Problem, Resolution, Workload};
+use workload::{Name, Problem, Resolution, Severity, Workload};
 
 use super::Inner;
 use crate::plugin::{Grant, Planning};
@@ -77,7 +77,8 @@ fn ask_plugins(
 ) -> BTreeMap<Name, Vec<Grant>> {
     let mut grants: BTreeMap<Name, Vec<Grant>> = BTreeMap::new();
     // Validation reports what a plugin cannot decode, too.
-    let reported: HashSet<String> = problems.iter().map(Problem::place).collect();
+    let errors = problems.iter().filter(|problem| problem.severity() == Severity::Error);
+    let reported: HashSet<String> = errors.map(Problem::place).collect();
     for (index, plugin) in host.plugins.0.iter().enumerate() {
         let imports = planned_imports(workload, resolution, &loaded.types, &host.plugins, index);
         let (plugin_name, grants_of) = (plugin.name(), BTreeMap::new());

@@ -68,6 +68,12 @@ pub trait Trigger: Send + Sync + 'static {
         let _ = workload;
     }
 
+    /// Another trigger has refused the version that was to replace this one, which runs on. A trigger that stopped its calls when it
+    /// was moved starts them again, as in [`started`](Self::started), which this does by default.
+    async fn resumed(&self, workload: &Arc<Running>) {
+        self.started(workload).await;
+    }
+
     /// Replaces a workload's version by another, in one step where possible: every call finds one of them.
     ///
     /// # Errors
