@@ -194,7 +194,7 @@ fn downcast<T: Send + Sync + 'static>(kept: &PluginValue) -> Option<&T> {
 
 /// Decodes the settings under a key.
 fn decode<T: DeserializeOwned>(settings: &BTreeMap<String, Settings>, key: &str) -> Result<Option<T>, PluginError> {
-    let decoded = settings.get(key).map(Settings::decode).transpose();
+    let decoded = settings.get(key).map(|settings| settings.decode_at(key)).transpose();
     decoded.map_err(|error| PluginError::from(error).below(key))
 }
 

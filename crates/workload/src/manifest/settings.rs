@@ -24,7 +24,7 @@ use crate::problem::Problem;
 /// }
 /// assert_eq!(settings.decode::<Store>().err().unwrap().path, "url");
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Settings(serde_json::Value);
 
@@ -113,6 +113,24 @@ fn resolve_paths(value: &mut serde_json::Value, place: &str, folder: &Path) {
     }
 }
 
+/// Without the value, which may have a password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Settings(…)")
+    }
+}
+
+/// A message of serde without the text that it found, which may be a secret in the wrong place.
+fn without_text(message: &str) -> String {
+    let found = "invalid type: string \"";
+    match (message.find(found), message.rfind("\", expected ")) {
+        (Some(start), Some(end)) if start < end => {
+            format!("{}invalid type: string{}", &message[..start], &message[end + 1..])
+        }
+        _ => message.to_owned(),
+    }
+}
+
 impl Settings {
     /// Settings with this value. Keys whose value is null are left out: a manifest has no null.
     pub fn new(value: serde_json::Value) -> Self {
@@ -152,7 +170,10 @@ impl Settings {
     }
 
     /// Decodes the settings at the dotted path `place`, so that messages name the whole path.
-    pub(crate) fn decode_at<T: DeserializeOwned>(&self, place: &str) -> Result<T, SettingsError> {
+    ///
+    /// # Errors
+    /// [`SettingsError`] with the path, below `place`, of the value that does not fit.
+    pub fn decode_at<T: DeserializeOwned>(&self, place: &str) -> Result<T, SettingsError> {
         serde_path_to_error::deserialize(&self.0).map_err(|error| {
             let mut path = String::new();
             for segment in error.path() {
@@ -164,8 +185,8 @@ impl Settings {
                 };
             }
             let full = child(place, &path);
-            let error = error.into_inner();
-            let message = if full.is_empty() { error.to_string() } else { format!("invalid `{full}`: {error}") };
+            let error = without_text(&error.into_inner().to_string());
+            let message = if full.is_empty() { error } else { format!("invalid `{full}`: {error}") };
             SettingsError::new(path, message)
         })
     }
