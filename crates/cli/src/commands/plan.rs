@@ -9,7 +9,11 @@ use wharf::plugin::Grant;
 use wharf::workload::manifest::{Access, Component, Instances, Restart, TriggerEntry};
 use wharf::workload::resolution::ResolvedImport;
 use wharf::workload::{Name, Provider, Unit, Workload};
-use wharf_stores::{Kind, Text};
+use wharf_blobstore::BlobStore;
+use wharf_keyvalue::KeyValueStore;
+use wharf_messaging::MessageBroker;
+use wharf_sql::Database;
+use wharf_stores::{Kind, shown};
 
 use super::plan_picture;
 use crate::args::{EngineArgs, Plan, PlanFormat};
@@ -155,17 +159,18 @@ fn shared(grant: bool) -> String {
     if grant { String::new() } else { format!(" {DIM}(shared){DIM:#}") }
 }
 
-/// The workload as JSON, without the addresses of servers, which may have passwords.
-fn without_addresses(workload: &Workload) -> serde_json::Value {
+/// The workload as JSON, without the addresses of servers and other texts that may be secret.
+fn without_secrets(workload: &Workload) -> serde_json::Value {
     let mut value = serde_json::to_value(workload).unwrap_or_default();
     for kind in Kind::ALL {
-        let stores = value.get_mut(kind.key()).and_then(serde_json::Value::as_object_mut);
-        for store in stores.into_iter().flat_map(|stores| stores.values_mut()) {
-            if let Some(url) = store.get_mut("url") {
-                let shown = serde_json::from_value::<Text>(url.clone()).map(|text| text.shown());
-                *url = shown.unwrap_or_default().into();
-            }
-        }
+        let Some(declared) = workload.settings.get(kind.key()) else { continue };
+        value[kind.key()] = match kind {
+            Kind::KeyValue => shown::<KeyValueStore>(declared),
+            Kind::BlobStore => shown::<BlobStore>(declared),
+            Kind::Messaging => shown::<MessageBroker>(declared),
+            Kind::Sql => shown::<Database>(declared),
+            _ => serde_json::Value::Null,
+        };
     }
     value
 }
@@ -185,7 +190,7 @@ fn to_json(workload: &Workload, plan: &Planned) -> serde_json::Value {
     };
     let grants: BTreeMap<_, _> = plan.grants.iter().map(|(name, of_name)| (name, grants(of_name))).collect();
     json!({
-        "workload": without_addresses(workload),
+        "workload": without_secrets(workload),
         "grants": grants,
         "resolution": plan.resolution,
         "runs": plan.is_runnable(),

@@ -108,6 +108,11 @@ pub trait Container: Send + Sync + 'static {
     /// Writes an object from a body. When this returns, the object is durable by the backend's measure.
     async fn put(&self, name: &str, body: Body) -> Result<(), Error>;
 
+    /// The most memory that one [`put`](Self::put) takes while it is in progress, in bytes.
+    fn write_size(&self) -> u64 {
+        8 * PIECE as u64
+    }
+
     /// The names of all objects, in no order, as a stream that reads on demand. An object that is written or deleted
     /// meanwhile may be listed or not.
     async fn list(&self) -> Result<BoxStream<'static, Result<String, Error>>, Error>;

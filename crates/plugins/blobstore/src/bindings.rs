@@ -68,7 +68,7 @@ pub(crate) mod draft {
                 interface streams { resource input-stream; resource output-stream; }
             }
         ",
-        imports: { default: async | trappable | tracing },
+        imports: { default: async | trappable },
         with: {
             "wasi:io": wasmtime_wasi::p2::bindings::io,
             "wasi:blobstore/types.outgoing-value": crate::value::Outgoing,
@@ -126,7 +126,7 @@ pub(crate) mod wasmcloud {
             }
             world imports { import types; import container; import blobstore; }
         ",
-        imports: { default: async | store | trappable | tracing },
+        imports: { default: async | store | trappable },
         with: { "wasmcloud:blobstore/container.container": crate::handle::Open },
     });
 }

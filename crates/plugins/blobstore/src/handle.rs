@@ -11,6 +11,7 @@ use futures_util::stream::BoxStream;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 use wharf::limits::LimitTracker;
 use wharf::{Scope, View};
+use wharf_stores::InFlight;
 
 use crate::backend::{Container, Error};
 
@@ -52,6 +53,7 @@ pub(crate) struct Blobs<'a> {
     pub(crate) granted: &'a Granted,
     pub(crate) table: &'a mut ResourceTable,
     pub(crate) tracker: &'a LimitTracker,
+    pub(crate) in_flight: &'a InFlight,
 }
 
 /// Names the data of the bindings, [`Blobs`].
@@ -64,7 +66,12 @@ impl HasData for HasBlobs {
 impl View for HasBlobs {
     type Of = Self;
     fn view(scope: Scope<'_>) -> Blobs<'_> {
-        Blobs { granted: scope.binding(), table: scope.table, tracker: scope.tracker }
+        Blobs {
+            granted: scope.binding(),
+            table: scope.table,
+            tracker: scope.tracker,
+            in_flight: InFlight::of(scope.state),
+        }
     }
 }
 
@@ -83,6 +90,11 @@ impl Blobs<'_> {
     pub(crate) fn open(&self, container: &Resource<Open>) -> wasmtime::Result<(String, Arc<dyn Container>)> {
         let Open { name, store } = self.table.get(container)?;
         Ok((name.clone(), store.clone()))
+    }
+
+    /// What the instance's writes in progress hold, and the most that they may.
+    pub(crate) fn in_flight(&self) -> (InFlight, u64) {
+        (self.in_flight.clone(), self.most())
     }
 
     /// The most bytes that a guest can take, which its memory has to hold.

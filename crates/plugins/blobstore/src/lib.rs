@@ -29,7 +29,6 @@ mod wasmcloud;
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -148,11 +147,8 @@ impl Plugin for BlobStorePlugin {
     }
 
     async fn close(&self, workload: &OpenWorkload<'_>) {
-        for (_, store) in workload.opened::<Stores<dyn Container>>().into_iter().flat_map(Stores::iter) {
-            // Another version of the workload may use it.
-            if Arc::strong_count(store) == 1 {
-                store.close().await;
-            }
+        if let Some(stores) = workload.opened::<Stores<dyn Container>>() {
+            stores.close(|store| async move { store.close().await }).await;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `wasmcloud:blobstore@0.1.0`: asynchronous functions, and objects as streams of the component model.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
 use wasmtime::Result;
@@ -91,11 +91,26 @@ impl<T: Send> container::HostContainerWithStore<T> for HasBlobs {
         data: StreamReader<u8>,
     ) -> Outcome<()> {
         let (_, store) = open(accessor, &container)?;
+        let (in_flight, most) = accessor.with(|mut access| access.get().in_flight());
         let (taken, mut pieces) = Taken::new();
         accessor.with(|access| data.pipe(access, taken))?;
         // The channel also ends when the instance is dropped; so is this future, and the object stays as it was.
-        let body = futures_util::stream::poll_fn(move |cx| pieces.poll_recv(cx).map(|piece| piece.map(Ok)));
-        Ok(store.put(&name, body.boxed()).await.map_err(Into::into))
+        let body = futures_util::stream::poll_fn(move |cx| pieces.poll_recv(cx));
+        let held = in_flight.hold(0, most).map(|held| Arc::new(Mutex::new(held)));
+        let (holding, write_size) = (held.clone(), store.write_size());
+        let body = body.map(move |piece| {
+            // What the store may keep of it counts until the write ends.
+            let mut held = holding.as_ref().map(|held| held.lock().unwrap_or_else(PoisonError::into_inner));
+            let fits = held.as_mut().is_some_and(|held| {
+                let more = write_size.saturating_sub(held.bytes()).min(piece.len() as u64);
+                held.add(more, most)
+            });
+            let exceeded = || format!("the writes in progress exceed the memory limit of {most} bytes");
+            if fits { Ok(piece) } else { Err(backend::Error::QuotaExceeded(exceeded())) }
+        });
+        let put = store.put(&name, body.boxed()).await;
+        drop(held);
+        Ok(put.map_err(Into::into))
     }
 
     async fn list_objects(accessor: &Accessor<T, Self>, container: Resource<Open>) -> Outcome<StreamReader<String>> {

@@ -38,7 +38,7 @@ mod bindings {
             }
             world imports { import store; }
         ",
-        imports: { default: trappable | tracing },
+        imports: { default: trappable },
     });
 }
 

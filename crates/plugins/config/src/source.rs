@@ -4,12 +4,13 @@
 //! allow.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wharf::PluginError;
-use wharf_stores::InputPolicy;
+use wharf_stores::{InputPolicy, read_file};
 
 /// The largest file of configuration, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -44,10 +45,16 @@ impl ConfigSource {
     pub(crate) async fn read(&self, policy: &InputPolicy) -> Result<BTreeMap<String, String>, PluginError> {
         self.check(policy)?;
         match (&self.file, &self.dotenv, &self.env) {
-            (Some(file), ..) => parse(file, &text(file).await?).map_err(|error| error.at("file")),
+            (Some(file), ..) => {
+                let read = async { Form::of(file)?.parse(file, &text(file).await?) };
+                read.await.map_err(|error| error.at("file"))
+            }
             (_, Some(file), _) => {
-                let parsed = dotenv_parser::parse_dotenv(&text(file).await?);
-                parsed.map_err(|error| PluginError::new(format!("`{}`: {error}", file.display())).at("dotenv"))
+                let text = text(file).await.map_err(|error| error.at("dotenv"))?;
+                // The parser's own error quotes the line, which may have a secret.
+                let invalid =
+                    |_| PluginError::new(format!("`{}` is not lines of `KEY=value`", file.display())).at("dotenv");
+                dotenv_parser::parse_dotenv(&text).map_err(invalid)
             }
             (.., variables) => environment(policy, variables.as_deref().unwrap_or_default()),
         }
@@ -55,24 +62,43 @@ impl ConfigSource {
 }
 
 async fn text(file: &Path) -> Result<String, PluginError> {
-    let failed = |error: std::io::Error| PluginError::new(format!("cannot read `{}`: {error}", file.display()));
-    let size = tokio::fs::metadata(file).await.map_err(failed)?.len();
-    if size > MAX_FILE {
-        return Err(PluginError::new(format!("`{}` has {size} bytes, more than {MAX_FILE}", file.display())));
-    }
-    tokio::fs::read_to_string(file).await.map_err(failed)
+    let failed = |reason: &dyn Display| PluginError::new(format!("cannot read `{}`: {reason}", file.display()));
+    let bytes = read_file(file, MAX_FILE).await.map_err(|error| failed(&error))?;
+    std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| failed(&"it is not UTF-8"))
 }
 
-fn parse(file: &Path, text: &str) -> Result<BTreeMap<String, String>, PluginError> {
-    let invalid = |error: &dyn std::fmt::Display| PluginError::new(format!("`{}`: {error}", file.display()));
-    let value: serde_json::Value = match file.extension().and_then(|extension| extension.to_str()) {
-        Some("json") => serde_json::from_str(text).map_err(|error| invalid(&error))?,
-        Some("toml") => toml::from_str(text).map_err(|error| invalid(&error))?,
-        _ => return Err(invalid(&"unknown extension").hint("name it `.toml` or `.json`, or use `dotenv`")),
-    };
-    let mut values = BTreeMap::new();
-    flatten(String::new(), &value, &mut values);
-    Ok(values)
+/// A form of a file of values.
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Toml,
+}
+
+impl Form {
+    fn of(file: &Path) -> Result<Self, PluginError> {
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => Ok(Self::Json),
+            Some("toml") => Ok(Self::Toml),
+            _ => Err(PluginError::new(format!("`{}`: unknown extension", file.display()))
+                .hint("name it `.toml` or `.json`, or use `dotenv`")),
+        }
+    }
+
+    /// The values of a file. Errors have the place and no text of the file, which may be secret.
+    fn parse(self, file: &Path, text: &str) -> Result<BTreeMap<String, String>, PluginError> {
+        let invalid =
+            |line: usize, what: &dyn Display| PluginError::new(format!("`{}`, line {line}: {what}", file.display()));
+        let value: serde_json::Value = match self {
+            Self::Json => serde_json::from_str(text).map_err(|error| invalid(error.line(), &"invalid JSON"))?,
+            Self::Toml => toml::from_str(text).map_err(|error| {
+                let before = text.get(..error.span().unwrap_or_default().start).unwrap_or_default();
+                invalid(before.matches('\n').count() + 1, &format_args!("invalid TOML: {}", error.message()))
+            })?,
+        };
+        let mut values = BTreeMap::new();
+        flatten(String::new(), &value, &mut values);
+        Ok(values)
+    }
 }
 
 /// Adds a value under its dotted key; a list as JSON.
@@ -107,17 +133,32 @@ fn environment(policy: &InputPolicy, names: &[String]) -> Result<BTreeMap<String
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::Form;
+    use std::collections::BTreeMap;
     use std::path::Path;
+    use wharf::PluginError;
+
+    fn parse(file: &str, text: &str) -> Result<BTreeMap<String, String>, PluginError> {
+        let file = Path::new(file);
+        Form::of(file)?.parse(file, text)
+    }
 
     #[test]
     fn tables_become_dotted_keys() {
         let toml = "a = 1\n[b]\nc = \"x\"\nd = [1, 2]\n[b.e]\nf = true\n";
         let json = r#"{"a": 1, "b": {"c": "x", "d": [1, 2], "e": {"f": true}}, "n": null}"#;
-        let values = parse(Path::new("x.toml"), toml).unwrap();
-        assert_eq!(values, parse(Path::new("x.json"), json).unwrap());
+        let values = parse("x.toml", toml).unwrap();
+        assert_eq!(values, parse("x.json", json).unwrap());
         let pairs: Vec<_> = values.iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(pairs, ["a=1", "b.c=x", "b.d=[1,2]", "b.e.f=true"]);
-        assert!(parse(Path::new("x.ini"), "").is_err());
+        assert!(parse("x.ini", "").is_err());
+    }
+
+    #[test]
+    fn an_error_has_no_text_of_the_file() {
+        for (file, text) in [("x.toml", "a = 1\nkey = hunter2\n"), ("x.json", "{\n\"key\": hunter2}")] {
+            let error = parse(file, text).unwrap_err().to_string();
+            assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
+        }
     }
 }

@@ -34,7 +34,7 @@ mod bindings {
             }
             world imports { import store; import reveal; }
         ",
-        imports: { default: async | store | trappable | tracing },
+        imports: { default: async | store | trappable },
         with: { "wasmcloud:secrets/store.secret": crate::Secret },
     });
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wharf::workload::manifest::SettingsError;
+use wharf::workload::manifest::{Settings, SettingsError};
 
 use crate::policy::Kind;
 use crate::text::Text;
@@ -19,6 +19,13 @@ pub struct Backend {
     pub optional: &'static [&'static str],
     /// Whether this build of the host has it.
     pub available: bool,
+}
+
+impl Backend {
+    /// Whether the store is in the host's process or its state folder, not on a server.
+    pub(crate) fn is_local(&self) -> bool {
+        !self.required.contains(&"url")
+    }
 }
 
 /// The settings of one store: `[<kind>.<name>]` of a manifest.
@@ -83,4 +90,21 @@ pub fn check<D: Declaration>(declared: &D) -> Result<&'static Backend, Vec<Setti
     }
     errors.extend(declared.check());
     if errors.is_empty() { Ok(backend) } else { Err(errors) }
+}
+
+/// The declarations of one kind as JSON, without what may be secret: addresses lead to their host alone, and other texts show as `…`.
+/// One that is not valid shows as `null`.
+pub fn shown<D: Declaration>(declared: &Settings) -> serde_json::Value {
+    let stores = declared.value().as_object().into_iter().flatten();
+    let shown = stores.map(|(name, value)| {
+        let Ok(declared) = Settings::new(value.clone()).decode::<D>() else {
+            return (name.clone(), serde_json::Value::Null);
+        };
+        let mut value = value.clone();
+        for (key, text) in declared.texts() {
+            value[key] = text.shown().into();
+        }
+        (name.clone(), value)
+    });
+    serde_json::Value::Object(shown.collect())
 }

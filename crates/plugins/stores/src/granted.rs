@@ -9,7 +9,10 @@ use wharf::workload::Name;
 /// The stores that a component is granted: `keyvalue = ["sessions"]`, or `keyvalue = { default = "sessions" }` with the name that the
 /// guest opens first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected names, or a table of the guest's names and names: both have letters, digits and `-`"
+)]
 pub enum Granted {
     /// Stores that the guest opens by their own names.
     Names(Vec<Name>),

@@ -2,9 +2,13 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
+use tokio::io::AsyncReadExt as _;
 use wharf::PluginError;
+use zeroize::Zeroizing;
 
 /// An environment: a variable by its name, and all of them.
 pub trait Environment: Send + Sync + 'static {
@@ -85,6 +89,24 @@ impl InputPolicy {
     pub fn variables(&self) -> impl Iterator<Item = (String, String)> {
         self.environment.iter().flat_map(|environment| environment.variables())
     }
+}
+
+/// Reads a file of at most `most` bytes. Pipes and devices are refused: they may block, or never end.
+///
+/// # Errors
+/// When it is not a regular file, is larger, or cannot be read.
+pub async fn read_file(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let metadata = tokio::fs::metadata(path).await?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes =
+        Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len().min(most)).unwrap_or_default() + 1));
+    tokio::fs::File::open(path).await?.take(most + 1).read_to_end(&mut bytes).await?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("it exceeds {most} bytes")));
+    }
+    Ok(bytes)
 }
 
 impl fmt::Debug for InputPolicy {

@@ -6,6 +6,7 @@
 
 mod declaration;
 mod granted;
+mod in_flight;
 mod inputs;
 mod open;
 mod plan;
@@ -15,11 +16,12 @@ mod secret;
 pub mod streams;
 mod text;
 
-pub use declaration::{Backend, Declaration, check};
+pub use declaration::{Backend, Declaration, check, shown};
 pub use granted::Granted;
-pub use inputs::{Environment, InputPolicy, ProcessEnvironment};
+pub use in_flight::{Held, InFlight};
+pub use inputs::{Environment, InputPolicy, ProcessEnvironment, read_file};
 pub use open::{Source, Stores, component_stores};
-pub use plan::plan;
+pub use plan::{plan, plan_triggers};
 pub use policy::{Kind, KindPolicy, Policy, PolicyError};
 pub use registry::Registry;
 pub use secret::{SecretSource, SecretValue};

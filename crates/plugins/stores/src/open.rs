@@ -4,18 +4,18 @@
 //! component a store that it was not granted.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wharf::workload::manifest::Settings;
 use wharf::workload::{Name, Workload};
 use wharf::{Binding, PluginError};
 use zeroize::Zeroizing;
 
 use crate::declaration::{Backend, Declaration, check};
 use crate::granted::Granted;
+use crate::inputs::read_file;
 use crate::policy::Policy;
-use crate::registry::{Key, Registry};
+use crate::registry::{Identity, Key, Lease, Registry};
 use crate::text::Text;
 
 /// A declared store that a plugin opens.
@@ -88,6 +88,18 @@ impl<'a, D: Declaration> Source<'a, D> {
         self.by_host.then(|| format!("{}.{}.{}", self.workload.namespace, self.workload.name, self.name))
     }
 
+    /// The content of a file, at most `most` bytes, which manifests may name only by the host's policy.
+    ///
+    /// # Errors
+    /// [`PluginError`] when manifests may not name files, or the file cannot be read.
+    pub async fn file(&self, path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, PluginError> {
+        if !self.by_host {
+            self.policy.inputs.check_file()?;
+        }
+        let read = read_file(path, most).await;
+        read.map_err(|error| PluginError::new(format!("cannot read `{}`: {error}", path.display())))
+    }
+
     /// The address of the server.
     ///
     /// # Errors
@@ -126,7 +138,7 @@ impl<'a, D: Declaration> Source<'a, D> {
 }
 
 /// The open stores of a workload, of one kind.
-pub struct Stores<S: ?Sized>(BTreeMap<Name, Arc<S>>);
+pub struct Stores<S: ?Sized>(BTreeMap<Name, Lease<S>>);
 
 impl<S: ?Sized + Send + Sync + 'static> Stores<S> {
     /// Opens the stores that a workload declares.
@@ -143,14 +155,29 @@ impl<S: ?Sized + Send + Sync + 'static> Stores<S> {
         for (name, declared) in declarations::<D>(workload)? {
             let opened = async {
                 let source = Source::find(policy, workload, &name, &declared)?;
-                let key = Key {
-                    workload: workload.id(),
-                    store: name.clone(),
-                    declared: serde_json::to_string(&source.declared).unwrap_or_default(),
+                let mut parts = vec![Zeroizing::new(serde_json::to_string(&source.declared).unwrap_or_default())];
+                // A secret that changes makes another store.
+                for (key, text) in source.declared.texts() {
+                    let value = source.text(text).await;
+                    parts.push(value.map_err(|error| error.at(format!("{}.{name}.{key}", D::KIND)))?);
+                }
+                let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+                let declared = registry.hash(&parts);
+                // A local store is one store, whatever its settings are: its file, or what it has in memory.
+                let identity = if source.backend.is_local() {
+                    Identity::Local(source.backend.name)
+                } else {
+                    Identity::Server(declared)
                 };
+                let key = Key { workload: workload.id(), store: name.clone(), identity };
                 let opening =
                     async { open(&source).await.map_err(|error| error.below(&format!("{}.{name}", D::KIND))) };
-                registry.get_or_open(key, opening).await
+                let lease = registry.get_or_open(key, declared, opening).await?;
+                if lease.declared != declared {
+                    let (workload, kind) = (workload.id(), D::KIND.key());
+                    tracing::warn!(workload, kind, store = %name, "an open store keeps its settings until the workload stops");
+                }
+                Ok(lease)
             };
             match opened.await {
                 Ok(store) => drop(stores.insert(name.clone(), store)),
@@ -162,19 +189,27 @@ impl<S: ?Sized + Send + Sync + 'static> Stores<S> {
 
     /// A store by its name.
     pub fn get(&self, name: &str) -> Option<&Arc<S>> {
-        self.0.get(name)
+        self.0.get(name).map(|lease| &lease.store)
     }
 
     /// All stores.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<S>)> {
-        self.0.iter()
+        self.0.iter().map(|(name, lease)| (name, &lease.store))
+    }
+
+    /// Ends the use of all stores; closes those that no other version of the workload uses.
+    pub async fn close<F: Future<Output = ()>>(&self, close: impl Fn(Arc<S>) -> F) {
+        for lease in self.0.values() {
+            lease.end(&close).await;
+        }
     }
 }
 
 /// The stores that a workload declares.
 pub(crate) fn declarations<D: Declaration>(workload: &Workload) -> Result<BTreeMap<Name, D>, PluginError> {
-    let decoded = workload.settings.get(D::KIND.key()).map(Settings::decode).transpose();
-    decoded.map(Option::unwrap_or_default).map_err(|error| PluginError::from(error).below(D::KIND.key()))
+    let key = D::KIND.key();
+    let decoded = workload.settings.get(key).map(|settings| settings.decode_at(key)).transpose();
+    decoded.map(Option::unwrap_or_default).map_err(|error| PluginError::from(error).below(key))
 }
 
 /// The stores that a component may open, by the name that the guest asks for. With a link to one store, only that one is there,

@@ -61,6 +61,19 @@ pub fn plan<D: Declaration>(
     }
 }
 
+/// Checks the stores that triggers of one kind name, each with the index of its trigger.
+pub fn plan_triggers<'n, D: Declaration>(
+    planning: &mut Planning<'_>,
+    trigger: &str,
+    stores: impl Iterator<Item = (&'n Name, usize)>,
+) {
+    let declared: BTreeMap<Name, D> = planning.settings(D::KIND.key()).unwrap_or_default();
+    for (store, index) in stores.filter(|(store, _)| !declared.contains_key(*store)) {
+        let place = format!("triggers.{trigger}.{index}.{}", D::KIND);
+        planning.problem(did_you_mean::<D>(store.as_str(), &declared).at(place));
+    }
+}
+
 /// Checks that the secrets of a declaration are declared.
 fn secrets_of<D: Declaration>(planning: &mut Planning<'_>, policy: &Policy, name: &Name, declared: &D) {
     // Those of a store of the host's own are the host's.

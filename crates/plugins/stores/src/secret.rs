@@ -7,13 +7,11 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt as _;
 use wharf::PluginError;
-use wharf::workload::manifest::Settings;
 use wharf::workload::{Name, Workload};
 use zeroize::Zeroizing;
 
-use crate::inputs::InputPolicy;
+use crate::inputs::{InputPolicy, read_file};
 
 /// The largest secret, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -85,12 +83,7 @@ impl InputPolicy {
             let failed = |error: std::io::Error| {
                 PluginError::new(format!("cannot read the secret's file `{}`: {error}", file.display())).at("file")
             };
-            let mut bytes = Zeroizing::new(Vec::new());
-            let opened = tokio::fs::File::open(file).await.map_err(failed)?;
-            opened.take(MAX_SECRET + 1).read_to_end(&mut bytes).await.map_err(failed)?;
-            if bytes.len() as u64 > MAX_SECRET {
-                return Err(PluginError::new(format!("the secret's file exceeds {MAX_SECRET} bytes")).at("file"));
-            }
+            let mut bytes = read_file(file, MAX_SECRET).await.map_err(failed)?;
             if bytes.ends_with(b"\n") {
                 let length = bytes.len() - if bytes.ends_with(b"\r\n") { 2 } else { 1 };
                 bytes.truncate(length);
@@ -120,6 +113,6 @@ impl InputPolicy {
 
 /// The secrets that a workload declares.
 pub(crate) fn declared(workload: &Workload) -> Result<BTreeMap<Name, SecretSource>, PluginError> {
-    let decoded = workload.settings.get("secrets").map(Settings::decode).transpose();
+    let decoded = workload.settings.get("secrets").map(|settings| settings.decode_at("secrets")).transpose();
     decoded.map(Option::unwrap_or_default).map_err(|error| PluginError::from(error).below("secrets"))
 }

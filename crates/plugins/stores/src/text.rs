@@ -11,7 +11,7 @@ use wharf::workload::Name;
 ///
 /// The text never shows in `Debug` output, which may end in a log.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields, expecting = "expected text, or `{ secret = \"<name>\" }`")]
 pub enum Text {
     /// The text itself.
     Plain(String),
@@ -28,7 +28,8 @@ impl Text {
         match self {
             Self::Secret { secret } => format!("secret {secret}"),
             Self::Plain(text) => match Url::parse(text) {
-                Ok(url) if url.has_host() => {
+                // A password with an unescaped `/`, `?` or `#` leaves its end after the host.
+                Ok(url) if url.has_host() && !after_host(&url).contains('@') => {
                     let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
                     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
                 }
@@ -36,6 +37,11 @@ impl Text {
             },
         }
     }
+}
+
+/// What follows the host and the port of an address.
+fn after_host(url: &Url) -> &str {
+    &url[url::Position::BeforePath..]
 }
 
 impl fmt::Debug for Text {
@@ -58,8 +64,15 @@ mod tests {
     fn a_password_never_shows() {
         let url = Text::from("redis://app:hunter2@cache.example:6379/0?token=x");
         assert_eq!(format!("{url:?}"), "redis://cache.example:6379");
-        assert_eq!(format!("{:?}", Text::from("host=db password=hunter2")), "…");
+        for text in
+            ["host=db password=hunter2", "redis://app:hun/ter2@cache", "redis://hunter2#x@cache", "redis://hunter2?@x"]
+        {
+            assert_eq!(format!("{:?}", Text::from(text)), "…");
+        }
         let secret: Text = serde_json::from_value(serde_json::json!({ "secret": "redis-url" })).unwrap();
         assert_eq!(secret.shown(), "secret redis-url");
+        let both = serde_json::json!({ "secret": "redis-url", "value": "hunter2" });
+        let error = serde_json::from_value::<Text>(both).unwrap_err().to_string();
+        assert_eq!(error, "expected text, or `{ secret = \"<name>\" }`");
     }
 }

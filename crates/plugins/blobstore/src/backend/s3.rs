@@ -351,6 +351,11 @@ impl Container for S3 {
         Ok((info, cut(stream::try_unfold(result.into_stream(), next))))
     }
 
+    fn write_size(&self) -> u64 {
+        // The part that is on its way, the next one, and the piece that completes it.
+        3 * PART as u64
+    }
+
     async fn put(&self, name: &str, body: Body) -> Result<(), Error> {
         check_name(name)?;
         let (generation, key, mut parts) = (self.generation().await?, self.keys.of(name)?, Parts::new(body, PART));
