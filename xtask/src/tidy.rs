@@ -16,7 +16,10 @@ const BAD_NAMES: [&str; 5] = ["utils.rs", "util.rs", "helpers.rs", "imp.rs", "mi
 const FORBIDDEN_DEPENDENCIES: [(&str, &[&str]); 4] = [
     ("crates/workload/Cargo.toml", &["wasmtime", "tokio", "wharf", "hyper", "async-trait"]),
     ("crates/api/Cargo.toml", &["wasmtime", "wasmtime-wasi", "wharf", "clap"]),
-    ("crates/plugins/stores/Cargo.toml", &["async-nats", "object_store", "redb", "redis", "rusqlite", "tokio-postgres"]),
+    (
+        "crates/plugins/stores/Cargo.toml",
+        &["async-nats", "object_store", "redb", "redis", "rusqlite", "tokio-postgres"],
+    ),
     ("crates/wharf/Cargo.toml", &["clap", "hyper", "wharf-http", "wharf-config", "wharf-logging", "anstream"]),
 ];
 

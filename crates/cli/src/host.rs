@@ -87,18 +87,19 @@ struct Parts {
 impl Parts {
     fn new(policy: &Policy) -> Self {
         let messaging = Arc::new(MessagingPlugin::new(policy.clone()));
+        let keyvalue = Arc::new(KeyValuePlugin::new(policy.clone()));
         Self {
             plugins: vec![
                 Arc::new(HttpPlugin),
                 Arc::new(ConfigPlugin::new(policy)),
                 Arc::new(LoggingPlugin),
                 Arc::new(SecretsPlugin::new(policy)),
-                Arc::new(KeyValuePlugin::new(policy.clone())),
+                keyvalue.clone(),
                 Arc::new(BlobStorePlugin::new(policy.clone())),
                 messaging.clone(),
                 Arc::new(SqlPlugin::new(policy.clone())),
             ],
-            triggers: vec![Arc::new(CommandTrigger), messaging, Arc::new(CronTrigger::default())],
+            triggers: vec![Arc::new(CommandTrigger), keyvalue, messaging, Arc::new(CronTrigger::default())],
         }
     }
 }

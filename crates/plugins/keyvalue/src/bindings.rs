@@ -35,8 +35,8 @@ pub(crate) mod draft {
             }
             world service { import store; import atomics; import batch; export watcher; }
         ",
-        imports: { default: async | trappable | tracing },
-        exports: { default: async },
+        imports: { default: async | trappable },
+        exports: { default: async | store },
         with: { "wasi:keyvalue/store.bucket": crate::bucket::Bucket },
     });
 }
@@ -82,8 +82,8 @@ pub(crate) mod draft2 {
             }
             world service { import store; import atomics; import batch; export watcher; }
         ",
-        imports: { default: async | trappable | tracing },
-        exports: { default: async },
+        imports: { default: async | trappable },
+        exports: { default: async | store },
         with: {
             "wasi:keyvalue/store.bucket": crate::bucket::Bucket,
             "wasi:keyvalue/atomics.cas": crate::bucket::Cas,
@@ -144,7 +144,7 @@ pub(crate) mod wasmcloud {
             }
             world service { import types; import store; import atomics; import cas; import batch; export watcher; }
         ",
-        imports: { default: async | store | trappable | tracing },
+        imports: { default: async | store | trappable },
         exports: { default: async | store },
         with: { "wasmcloud:keyvalue/types.bucket": crate::bucket::Bucket },
     });

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 use wharf::limits::LimitTracker;
 use wharf::{Scope, View};
+use wharf_stores::{Held, InFlight};
 
 use crate::backend::{self, Entry, Page, Store};
 
@@ -40,6 +41,7 @@ pub(crate) struct Keyvalue<'a> {
     pub(crate) granted: &'a Granted,
     pub(crate) table: &'a mut ResourceTable,
     pub(crate) tracker: &'a LimitTracker,
+    pub(crate) in_flight: &'a InFlight,
 }
 
 impl HasData for Keyvalue<'static> {
@@ -49,7 +51,12 @@ impl HasData for Keyvalue<'static> {
 impl View for Keyvalue<'static> {
     type Of = Self;
     fn view(scope: Scope<'_>) -> Keyvalue<'_> {
-        Keyvalue { granted: scope.binding(), table: scope.table, tracker: scope.tracker }
+        Keyvalue {
+            granted: scope.binding(),
+            table: scope.table,
+            tracker: scope.tracker,
+            in_flight: InFlight::of(scope.state),
+        }
     }
 }
 
@@ -57,8 +64,7 @@ impl Keyvalue<'_> {
     /// Opens a bucket; `None` unless the component was granted a store of this name.
     pub(crate) fn open(&mut self, name: &str) -> wasmtime::Result<Option<Resource<Bucket>>> {
         let Some(store) = self.granted.0.get(name) else { return Ok(None) };
-        let bucket = Bucket { store: store.clone(), positions: Vec::new() };
-        Ok(Some(self.table.push(bucket)?))
+        Ok(Some(self.table.push(Bucket::new(store.clone()))?))
     }
 
     /// The store behind a handle.
@@ -69,6 +75,19 @@ impl Keyvalue<'_> {
     /// The largest value that a guest can take, in bytes: its memory has to hold it.
     pub(crate) fn most(&self) -> u64 {
         self.tracker.limits().memory
+    }
+}
+
+impl Keyvalue<'_> {
+    /// Holds the bytes of a write while it is in progress.
+    ///
+    /// # Errors
+    /// [`backend::Error::QuotaExceeded`] if all writes in progress exceed the guest's memory limit.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, backend::Error> {
+        let most = self.most();
+        self.in_flight.hold(bytes as u64, most).ok_or_else(|| {
+            backend::Error::QuotaExceeded(format!("the writes in progress exceed the memory limit of {most} bytes"))
+        })
     }
 }
 
@@ -85,7 +104,7 @@ pub(crate) fn value_for_guest(value: &[u8], most: u64) -> Result<Vec<u8>, backen
 }
 
 /// The keys whose values are read at once.
-const BATCH: usize = 64;
+const BATCH: usize = 16;
 
 /// The values of several keys, for a guest that takes them into its memory at once.
 ///
@@ -111,6 +130,11 @@ pub(crate) async fn get_many(
 }
 
 impl Bucket {
+    /// A bucket of a store.
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, positions: Vec::new() }
+    }
+
     /// The memory behind the handle, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.positions.iter().map(|(_, cursor)| cursor.len() + size_of::<(u64, String)>()).sum()

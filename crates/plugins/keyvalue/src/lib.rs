@@ -25,6 +25,7 @@ mod declaration;
 mod open;
 mod wasi;
 mod wasmcloud;
+mod watch;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -34,16 +35,18 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use wharf::limits::Limits;
 use wharf::plugin::{Health, OpenWorkload, PlannedImport, Planning};
-use wharf::workload::manifest::SettingsKey;
+use wharf::workload::manifest::{SettingsKey, TriggerKind as _};
 use wharf::workload::{InterfaceName, Name};
 use wharf::{Binding, Link, Opening, Plugin, PluginError, Provided, StoreData};
 use wharf_stores::{Granted as GrantedNames, Kind, Policy, PolicyError, Registry, Stores, component_stores};
 
 pub use declaration::KeyValueStore;
+pub use watch::WatchTrigger;
 
 use backend::Store;
 use bindings::{draft, draft2, wasmcloud as generated};
 use bucket::{Bucket, Cas, Granted, Keyvalue};
+use watch::Watchers;
 
 const INTERFACES: [&str; 11] = [
     "wasi:keyvalue/store@0.2.0-draft",
@@ -59,17 +62,21 @@ const INTERFACES: [&str; 11] = [
     "wasmcloud:keyvalue/batch@0.2.0",
 ];
 
-/// Provides key-value stores.
+/// Provides key-value stores, and calls components when they change (`[[triggers.watch]]`): both a plugin and a trigger. Clones are one.
+#[derive(Clone, Default)]
+pub struct KeyValuePlugin(Arc<Shared>);
+
 #[derive(Default)]
-pub struct KeyValuePlugin {
+struct Shared {
     policy: Policy,
     registry: Registry<dyn Store>,
+    watchers: Watchers,
 }
 
 impl KeyValuePlugin {
     /// A plugin for a host with this policy.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, registry: Registry::default() }
+        Self(Arc::new(Shared { policy, ..Shared::default() }))
     }
 
     /// Checks the stores that the policy puts in the place of others.
@@ -102,11 +109,14 @@ impl Plugin for KeyValuePlugin {
 
     fn plan(&self, planning: &mut Planning<'_>) {
         let opens = |planned: &PlannedImport| planned.import.interface.interface == "store";
-        wharf_stores::plan::<KeyValueStore>(planning, &self.policy, opens);
+        wharf_stores::plan::<KeyValueStore>(planning, &self.0.policy, opens);
+        let triggers = planning.workload().triggers.of::<WatchTrigger>().unwrap_or_default();
+        let stores = triggers.iter().enumerate().map(|(i, trigger)| (&trigger.keyvalue, i));
+        wharf_stores::plan_triggers::<KeyValueStore>(planning, WatchTrigger::KEY, stores);
     }
 
     async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {
-        let stores = Stores::open(&self.policy, &self.registry, opening.workload(), open::open).await?;
+        let stores = Stores::open(&self.0.policy, &self.0.registry, opening.workload(), open::open).await?;
         opening.insert(stores);
         Ok(())
     }
@@ -162,11 +172,8 @@ impl Plugin for KeyValuePlugin {
     }
 
     async fn close(&self, workload: &OpenWorkload<'_>) {
-        for (_, store) in workload.opened::<Stores<dyn Store>>().into_iter().flat_map(Stores::iter) {
-            // Another version of the workload may use it.
-            if Arc::strong_count(store) == 1 {
-                store.close().await;
-            }
+        if let Some(stores) = workload.opened::<Stores<dyn Store>>() {
+            stores.close(|store| async move { store.close().await }).await;
         }
     }
 }

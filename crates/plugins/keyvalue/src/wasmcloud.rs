@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wasmtime::Result;
 use wasmtime::component::{Accessor, Resource};
+use wharf_stores::Held;
 
 use crate::backend::{self, Condition, Entry, SetOptions, Store, Swapped};
 use crate::bindings::wasmcloud::wasmcloud::keyvalue::{atomics, batch, cas, store, types};
@@ -36,6 +37,19 @@ fn open<T>(accessor: &Accessor<T, View>, bucket: &Resource<Bucket>) -> Result<(A
     })
 }
 
+/// The store behind a handle, and the right to hold `bytes` while a write is in progress.
+fn open_to_write<T>(
+    accessor: &Accessor<T, View>,
+    bucket: &Resource<Bucket>,
+    bytes: usize,
+) -> Result<std::result::Result<(Arc<dyn Store>, Held), Error>> {
+    accessor.with(|mut access| {
+        let view = access.get();
+        let store = view.store(bucket)?;
+        Ok(view.hold(bytes).map(|held| (store, held)).map_err(Into::into))
+    })
+}
+
 impl types::Host for Keyvalue<'_> {}
 impl store::Host for Keyvalue<'_> {}
 impl atomics::Host for Keyvalue<'_> {}
@@ -64,7 +78,10 @@ impl<T: Send> types::HostBucketWithStore<T> for View {
         value: Vec<u8>,
         options: Option<types::SetOptions>,
     ) -> Outcome<()> {
-        let (store, _) = open(accessor, &bucket)?;
+        let (store, _held) = match open_to_write(accessor, &bucket, value.len())? {
+            Ok(open) => open,
+            Err(error) => return Ok(Err(error)),
+        };
         let options = options.map_or_else(SetOptions::default, |options| SetOptions {
             ttl: options.ttl_ms.map(Duration::from_millis),
             if_absent: options.if_not_exists,
@@ -134,8 +151,13 @@ impl<T: Send> cas::HostWithStore<T> for View {
         value: Vec<u8>,
         options: cas::CasOptions,
     ) -> Outcome<cas::CasResult> {
-        let (store, most) = open(accessor, &bucket)?;
+        let (_, most) = open(accessor, &bucket)?;
         let cas::CasOptions { require_version, require_value } = options;
+        let bytes = value.len() + require_value.as_ref().map_or(0, Vec::len);
+        let (store, _held) = match open_to_write(accessor, &bucket, bytes)? {
+            Ok(open) => open,
+            Err(error) => return Ok(Err(error)),
+        };
         if require_version.is_none() && require_value.is_none() {
             return Ok(Err(Error::InvalidArgument));
         }
@@ -171,7 +193,11 @@ impl<T: Send> batch::HostWithStore<T> for View {
         bucket: Resource<Bucket>,
         entries: Vec<(String, Vec<u8>)>,
     ) -> Outcome<()> {
-        let (store, _) = open(accessor, &bucket)?;
+        let bytes = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let (store, _held) = match open_to_write(accessor, &bucket, bytes)? {
+            Ok(open) => open,
+            Err(error) => return Ok(Err(error)),
+        };
         let entries = entries.into_iter().map(|(key, value)| (key, value.into())).collect();
         Ok(store.set_many(entries).await.map_err(Into::into))
     }

@@ -20,7 +20,8 @@ pub fn guest(name: &str) -> PathBuf {
 /// A host with key-value stores, under this policy.
 pub fn host(policy: Policy) -> Host {
     let engine = Engine::builder().pooling(false).build().unwrap();
-    Host::builder(engine).plugin(KeyValuePlugin::new(policy)).build().unwrap()
+    let keyvalue = KeyValuePlugin::new(policy);
+    Host::builder(engine).plugin(keyvalue.clone()).trigger(keyvalue).build().unwrap()
 }
 
 /// A policy that allows everything, with a state folder.
@@ -30,7 +31,12 @@ pub fn open(state: &Path) -> Policy {
 
 /// A workload named `w` from the rest of its manifest, in which `GUEST` is the guest's path.
 pub fn workload(host: &Host, manifest: &str) -> Workload {
-    let text = format!("name = 'w'\n{}", manifest.replace("GUEST", guest("keyvalue").to_str().unwrap()));
+    let text = format!(
+        "name = 'w'\n{}",
+        manifest
+            .replace("GUEST", guest("keyvalue").to_str().unwrap())
+            .replace("WATCHERS", guest("").parent().unwrap().to_str().unwrap())
+    );
     let parsed = parse_with(&text, Format::Toml, host.extensions());
     assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
     parsed.workload.unwrap()
