@@ -52,6 +52,13 @@ pub enum Error {
     Other(String),
 }
 
+impl Error {
+    /// Whether a later attempt would fail as well.
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self, Self::Timeout | Self::Unavailable(_) | Self::QuotaExceeded(_))
+    }
+}
+
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

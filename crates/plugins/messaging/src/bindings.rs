@@ -19,7 +19,7 @@ pub(crate) mod v2 {
             }
             world service { import consumer; export handler; }
         ",
-        imports: { default: async | trappable | tracing },
+        imports: { default: async | trappable },
         exports: { default: async | store },
     });
 }
@@ -49,7 +49,7 @@ pub(crate) mod v3 {
             }
             world service { import consumer; export handler; }
         ",
-        imports: { default: async | store | trappable | tracing },
+        imports: { default: async | store | trappable },
         exports: { default: async | store },
     });
 }

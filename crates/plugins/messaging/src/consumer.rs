@@ -11,6 +11,7 @@ use wasmtime::Result;
 use wasmtime::component::{Accessor, HasData, StreamReader};
 use wharf::{Scope, View};
 use wharf_stores::streams::{Pieces, Taken};
+use wharf_stores::{Held, InFlight};
 
 use crate::backend::{self, Broker, Message};
 use crate::bindings::v2::wasmcloud::messaging as v2;
@@ -32,6 +33,7 @@ pub(crate) struct Sender<'a> {
     granted: &'a Granted,
     /// The most bytes of a body.
     most: u64,
+    in_flight: &'a InFlight,
 }
 
 /// Names the data of the bindings, [`Sender`].
@@ -44,7 +46,11 @@ impl HasData for HasSender {
 impl View for HasSender {
     type Of = Self;
     fn view(scope: Scope<'_>) -> Sender<'_> {
-        Sender { granted: scope.binding(), most: scope.tracker.limits().memory.min(MAX_BODY) }
+        Sender {
+            granted: scope.binding(),
+            most: scope.tracker.limits().memory.min(MAX_BODY),
+            in_flight: InFlight::of(scope.state),
+        }
     }
 }
 
@@ -120,26 +126,50 @@ impl From<backend::Error> for Error {
     }
 }
 
-/// The broker, and the most bytes of a body.
-fn open<T>(accessor: &Accessor<T, HasSender>) -> std::result::Result<(Arc<dyn Broker>, u64), Error> {
-    accessor.with(|mut access| {
-        let sender = access.get();
-        Ok((sender.broker().ok_or(Error::AccessDenied)?, sender.most))
-    })
+/// A broker, and what bounds the body of a message.
+struct Open {
+    broker: Arc<dyn Broker>,
+    most: u64,
+    held: Held,
+}
+
+/// The component's broker. Without one, the body is closed, so that the guest does not wait for its reader.
+fn open<T>(
+    accessor: &Accessor<T, HasSender>,
+    body: StreamReader<u8>,
+) -> Result<std::result::Result<(Open, StreamReader<u8>), Error>> {
+    let opened = accessor.with(|mut access| {
+        let Sender { granted, most, in_flight } = access.get();
+        let broker = granted.0.clone().ok_or(Error::AccessDenied)?;
+        let held = in_flight.hold(0, most).ok_or(Error::QuotaExceeded)?;
+        Ok(Open { broker, most, held })
+    });
+    match opened {
+        Ok(open) => Ok(Ok((open, body))),
+        Err(error) => {
+            let mut body = body;
+            accessor.with(|access| body.close(access))?;
+            Ok(Err(error))
+        }
+    }
 }
 
 /// The bytes of a body, which ends when the guest drops its end. The future is dropped with the instance.
 async fn collect<T>(
     accessor: &Accessor<T, HasSender>,
     body: StreamReader<u8>,
-    most: u64,
+    Open { most, held, .. }: &mut Open,
 ) -> Result<std::result::Result<Bytes, Error>> {
+    let most = *most;
     let (taken, mut pieces) = Taken::new();
     accessor.with(|access| body.pipe(access, taken))?;
     let mut bytes = BytesMut::new();
     while let Some(piece) = pieces.recv().await {
         if (bytes.len() + piece.len()) as u64 > most {
             return Ok(Err(Error::MessageTooLarge));
+        }
+        if !held.add(piece.len() as u64, most) {
+            return Ok(Err(Error::QuotaExceeded));
         }
         bytes.extend_from_slice(&piece);
     }
@@ -156,14 +186,15 @@ impl<T: Send> v3::consumer::HostWithStore<T> for HasSender {
         body: StreamReader<u8>,
         timeout_ms: Option<u32>,
     ) -> Result<std::result::Result<v3::types::BrokerMessage, Error>> {
-        let (broker, most) = match open(accessor) {
+        let (mut open, body) = match open(accessor, body)? {
             Ok(open) => open,
             Err(error) => return Ok(Err(error)),
         };
-        let body = match collect(accessor, body, most).await? {
+        let body = match collect(accessor, body, &mut open).await? {
             Ok(body) => body,
             Err(error) => return Ok(Err(error)),
         };
+        let broker = &open.broker;
         let longest = timeout_ms.map_or(REQUEST_TIMEOUT, |millis| timeout(millis.into()));
         match broker.request(&subject, body, longest).await {
             Ok(reply) => Ok(Ok(accessor.with(|access| message_v3(access, reply))?)),
@@ -175,13 +206,13 @@ impl<T: Send> v3::consumer::HostWithStore<T> for HasSender {
         accessor: &Accessor<T, Self>,
         message: v3::types::BrokerMessage,
     ) -> Result<std::result::Result<(), Error>> {
-        let (broker, most) = match open(accessor) {
+        let v3::types::BrokerMessage { subject, body, reply_to } = message;
+        let (mut open, body) = match open(accessor, body)? {
             Ok(open) => open,
             Err(error) => return Ok(Err(error)),
         };
-        let v3::types::BrokerMessage { subject, body, reply_to } = message;
-        match collect(accessor, body, most).await? {
-            Ok(body) => Ok(broker.publish(Message { subject, body, reply_to }).await.map_err(Into::into)),
+        match collect(accessor, body, &mut open).await? {
+            Ok(body) => Ok(open.broker.publish(Message { subject, body, reply_to }).await.map_err(Into::into)),
             Err(error) => Ok(Err(error)),
         }
     }

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use wharf::workload::manifest::{ByteSize, Millis, SettingsError};
 use wharf_stores::{Backend, Declaration, Kind, Text};
 
+use crate::backend::subject;
+
 /// A message broker: `[messaging.<name>]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -89,8 +91,19 @@ impl Declaration for MessageBroker {
     }
 
     fn check(&self) -> Vec<SettingsError> {
-        let empty = self.subjects.as_ref().is_some_and(Vec::is_empty);
-        let error = || SettingsError::new("subjects", "expected at least one subject").with_hint("remove `subjects`");
-        empty.then(error).into_iter().collect()
+        let mut errors = Vec::new();
+        if self.subjects.as_ref().is_some_and(Vec::is_empty) {
+            errors.push(SettingsError::new("subjects", "expected at least one subject").with_hint("remove `subjects`"));
+        }
+        for (i, subject) in self.subjects.iter().flatten().enumerate() {
+            if let Err(error) = subject::validate_subscribe(subject) {
+                errors.push(SettingsError::new(format!("subjects.{i}"), error.to_string()));
+            }
+        }
+        if self.max_waiting == Some(0) {
+            let message = "expected a value above 0 for `max-waiting`, found 0";
+            errors.push(SettingsError::new("max-waiting", message));
+        }
+        errors
     }
 }

@@ -32,7 +32,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use wharf::plugin::{Health, OpenWorkload, PlannedImport, Planning};
 use wharf::workload::Name;
-use wharf::workload::manifest::SettingsKey;
+use wharf::workload::manifest::{SettingsKey, TriggerKind as _};
 use wharf::{Binding, Link, Opening, Plugin, PluginError, Provided, StoreData};
 use wharf_stores::{Granted as GrantedNames, Kind, Policy, PolicyError, Registry, Stores, component_stores};
 
@@ -115,13 +115,9 @@ impl Plugin for MessagingPlugin {
                 );
             }
         }
-        let declared: BTreeMap<Name, MessageBroker> = planning.settings(Kind::Messaging.key()).unwrap_or_default();
         let triggers = planning.workload().triggers.of::<MessageTrigger>().unwrap_or_default();
-        for (i, trigger) in triggers.iter().enumerate().filter(|(_, t)| !declared.contains_key(&t.messaging)) {
-            let error = PluginError::new(format!("unknown messaging store `{}`", trigger.messaging));
-            let hint = format!("add `[messaging.{}]`", trigger.messaging);
-            planning.problem(error.at(format!("triggers.message.{i}.messaging")).hint(hint));
-        }
+        let brokers = triggers.iter().enumerate().map(|(i, trigger)| (&trigger.messaging, i));
+        wharf_stores::plan_triggers::<MessageBroker>(planning, MessageTrigger::KEY, brokers);
     }
 
     async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {
@@ -168,11 +164,8 @@ impl Plugin for MessagingPlugin {
     }
 
     async fn close(&self, workload: &OpenWorkload<'_>) {
-        for (_, broker) in workload.opened::<Stores<dyn Broker>>().into_iter().flat_map(Stores::iter) {
-            // Another version of the workload may use it.
-            if Arc::strong_count(broker) == 1 {
-                broker.close().await;
-            }
+        if let Some(stores) = workload.opened::<Stores<dyn Broker>>() {
+            stores.close(|broker| async move { broker.close().await }).await;
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
@@ -22,7 +23,7 @@ use wharf::{Entry, Trigger, TriggerError};
 use wharf_stores::Stores;
 
 use crate::backend::{self, Broker, Deliveries, Delivery, Message, Settlement, Subscription, subject};
-use crate::redelivery::{Decision, RedeliveryPolicy};
+use crate::redelivery::{Decision, Outcome, RedeliveryPolicy};
 use crate::{MessagingPlugin, open};
 use call::{Handled, Version};
 
@@ -34,6 +35,8 @@ const DEAD_LETTERS: &str = "dead-letters";
 const MARGIN: Duration = Duration::from_secs(10);
 /// How long a handler without a time limit has at a time: the broker is told that it goes on.
 const UNLIMITED: Duration = Duration::from_mins(1);
+/// The waits between attempts to call a component that takes no call yet.
+const BUSY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// The waits between attempts to subscribe.
 const RESUBSCRIBE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -85,6 +88,9 @@ impl TriggerKind for MessageTrigger {
                 }
             };
             check("subject", subject::validate_subscribe(&trigger.subject));
+            if let Some(queue) = &trigger.queue {
+                check("queue", subject::validate_queue(queue));
+            }
             if let Some(prefix) = &trigger.dead_letters {
                 check("dead-letters", subject::validate_publish(prefix));
             }
@@ -104,14 +110,34 @@ impl TriggerKind for MessageTrigger {
 pub(crate) struct Subscriptions {
     /// By the address of the version, which lives as long as it is attached.
     attached: Mutex<HashMap<usize, Attached>>,
-    /// The messages that are being handled.
-    handling: TaskTracker,
+    /// What waits for the messages that detached versions still handle.
+    ending: TaskTracker,
 }
 
 struct Attached {
     brokers: Stores<dyn Broker>,
     stop: CancellationToken,
     workers: Vec<JoinHandle<()>>,
+    /// The messages that are being handled.
+    handling: TaskTracker,
+}
+
+impl Attached {
+    /// Takes no more messages.
+    async fn unsubscribe(&mut self) {
+        self.stop.cancel();
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has no subscription any more.
+            worker.await.ok();
+        }
+    }
+
+    /// Waits for the messages that are being handled, which are settled through the brokers.
+    async fn finish(self) {
+        self.handling.close();
+        self.handling.wait().await;
+        self.brokers.close(|broker| async move { broker.close().await }).await;
+    }
 }
 
 fn key(running: &Arc<Running>) -> usize {
@@ -133,7 +159,8 @@ impl Trigger for MessagingPlugin {
             return Ok(());
         }
         let brokers = Stores::open(&self.0.policy, &self.0.registry, running.workload(), open::open).await?;
-        let attached = Attached { brokers, stop: CancellationToken::new(), workers: Vec::new() };
+        let attached =
+            Attached { brokers, stop: CancellationToken::new(), workers: Vec::new(), handling: TaskTracker::new() };
         self.lock().insert(key(running), attached);
         Ok(())
     }
@@ -144,24 +171,31 @@ impl Trigger for MessagingPlugin {
         for (index, trigger) in triggers(running).into_iter().enumerate() {
             let Some(entry) = running.entry(trigger.component.as_str()) else { continue };
             let Some(broker) = attached.brokers.get(trigger.messaging.as_str()) else { continue };
-            let worker =
-                Worker::new(running, index, &trigger, entry.clone(), broker.clone(), &self.0.subscriptions.handling);
-            attached.workers.push(tokio::spawn(worker.run(attached.stop.clone())));
+            let handler = Handler::new(running, &trigger, entry.clone(), broker.clone(), attached.stop.clone());
+            let worker = Worker {
+                subscription: subscription(running, index, &trigger, handler.settle_within),
+                handler: Arc::new(handler),
+                handling: attached.handling.clone(),
+            };
+            attached.workers.push(tokio::spawn(worker.run()));
         }
     }
 
     async fn detach(&self, running: &Arc<Running>) {
-        let Some(attached) = self.lock().remove(&key(running)) else { return };
-        attached.stop.cancel();
-        for worker in attached.workers {
-            // A worker that panicked has no subscription any more.
-            worker.await.ok();
-        }
+        let Some(mut attached) = self.lock().remove(&key(running)) else { return };
+        attached.unsubscribe().await;
+        self.0.subscriptions.ending.spawn(attached.finish());
     }
 
     async fn shutdown(&self) {
-        self.0.subscriptions.handling.close();
-        self.0.subscriptions.handling.wait().await;
+        let attached: Vec<_> = std::mem::take(&mut *self.lock()).into_values().collect();
+        join_all(attached.into_iter().map(|mut attached| async move {
+            attached.unsubscribe().await;
+            attached.finish().await;
+        }))
+        .await;
+        self.0.subscriptions.ending.close();
+        self.0.subscriptions.ending.wait().await;
     }
 }
 
@@ -173,6 +207,17 @@ impl MessagingPlugin {
 
 fn triggers(running: &Running) -> Vec<MessageTrigger> {
     running.workload().triggers.of::<MessageTrigger>().unwrap_or_default()
+}
+
+fn subscription(running: &Running, index: usize, trigger: &MessageTrigger, settle_within: Duration) -> Subscription {
+    // One queue for each trigger: two triggers of one subject each receive every message.
+    let queue = || format!("{}.{}.{index}", running.workload().id().replace('/', "."), trigger.component);
+    Subscription {
+        subject: trigger.subject.clone(),
+        queue: Some(trigger.queue.clone().unwrap_or_else(queue)),
+        in_flight: trigger.in_flight.unwrap_or(IN_FLIGHT) as usize,
+        settle_within,
+    }
 }
 
 /// What one trigger's messages have in common.
@@ -191,41 +236,13 @@ struct Handler {
     policy: RedeliveryPolicy,
     dead_letters: String,
     settle_within: Duration,
+    stop: CancellationToken,
 }
 
 impl Worker {
-    fn new(
-        running: &Running,
-        index: usize,
-        trigger: &MessageTrigger,
-        entry: Arc<Entry>,
-        broker: Arc<dyn Broker>,
-        handling: &TaskTracker,
-    ) -> Self {
-        let settle_within = entry.limits().time.unwrap_or(UNLIMITED).saturating_add(MARGIN);
-        // One queue for each trigger: two triggers of one subject each receive every message.
-        let queue = || format!("{}.{}.{index}", running.workload().id().replace('/', "."), trigger.component);
-        let subscription = Subscription {
-            subject: trigger.subject.clone(),
-            queue: Some(trigger.queue.clone().unwrap_or_else(queue)),
-            in_flight: trigger.in_flight.unwrap_or(IN_FLIGHT) as usize,
-            settle_within,
-        };
-        let default = RedeliveryPolicy::default();
-        let handler = Handler {
-            workload: running.workload().id(),
-            version: Version::of(&entry),
-            entry,
-            broker,
-            policy: RedeliveryPolicy { redeliver: trigger.redeliver.unwrap_or(default.redeliver), ..default },
-            dead_letters: trigger.dead_letters.clone().unwrap_or_else(|| DEAD_LETTERS.to_owned()),
-            settle_within,
-        };
-        Self { handler: Arc::new(handler), subscription, handling: handling.clone() }
-    }
-
     /// Hands messages out until it is stopped. A message that was taken and not handed out is delivered again.
-    async fn run(self, stop: CancellationToken) {
+    async fn run(self) {
+        let stop = &self.handler.stop;
         loop {
             let Some(subscribed) = stop.run_until_cancelled(self.subscribe()).await else { return };
             let mut deliveries = subscribed;
@@ -258,27 +275,62 @@ impl Worker {
 }
 
 impl Handler {
+    fn new(
+        running: &Running,
+        trigger: &MessageTrigger,
+        entry: Arc<Entry>,
+        broker: Arc<dyn Broker>,
+        stop: CancellationToken,
+    ) -> Self {
+        let default = RedeliveryPolicy::default();
+        Self {
+            workload: running.workload().id(),
+            version: Version::of(&entry),
+            settle_within: entry.limits().time.unwrap_or(UNLIMITED).saturating_add(MARGIN),
+            entry,
+            broker,
+            policy: RedeliveryPolicy { redeliver: trigger.redeliver.unwrap_or(default.redeliver), ..default },
+            dead_letters: trigger.dead_letters.clone().unwrap_or_else(|| DEAD_LETTERS.to_owned()),
+            stop,
+        }
+    }
+
     async fn handle(self: Arc<Self>, delivery: Delivery) {
         let Delivery { message, attempt, settle } = delivery;
-        let handled = {
-            let call = self.version.call(&self.entry, message.clone());
-            tokio::pin!(call);
+        // A broker that hears nothing delivers the message to another subscriber.
+        let progress = async {
             loop {
-                // A broker that hears nothing delivers the message to another subscriber.
-                match tokio::time::timeout(self.settle_within / 3, &mut call).await {
-                    Ok(handled) => break handled,
-                    Err(_) => drop(settle.progress().await),
-                }
+                tokio::time::sleep(self.settle_within / 3).await;
+                settle.progress().await.ok();
             }
         };
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.call(&message) => outcome,
+            outcome = progress => outcome,
+        };
         // Dropped without being settled, the message is delivered again, to the version that takes this one's place.
-        let Handled::Outcome(outcome) = handled else { return };
+        let Some(outcome) = outcome else { return };
         let settlement = match self.policy.decide(outcome, attempt, random()) {
             Decision::Settle(settlement) => settlement,
             Decision::DeadLetter { reason } => self.give_up(message, attempt, &reason.to_string()).await,
         };
         if let Err(error) = settle.settle(settlement).await {
             tracing::warn!(workload = self.workload, %error, "cannot settle a message, which may be delivered again");
+        }
+    }
+
+    /// Calls the component, as soon as it takes the call. `None` when the workload stops before that.
+    async fn call(&self, message: &Message) -> Option<Outcome> {
+        let mut wait = BUSY.0;
+        loop {
+            match self.version.call(&self.entry, message.clone()).await {
+                Handled::Outcome(outcome) => return Some(outcome),
+                Handled::Stopped => return None,
+                // The message keeps its place among those in flight, so that no more of them come.
+                Handled::Busy => self.stop.run_until_cancelled(tokio::time::sleep(wait)).await?,
+            }
+            wait = (wait * 2).min(BUSY.1);
         }
     }
 
@@ -296,6 +348,10 @@ impl Handler {
         match self.broker.publish(Message { subject: dead.clone(), body, reply_to }).await {
             Ok(()) => {
                 tracing::warn!(workload, %component, subject, bytes, reason, "moved a message to `{dead}`");
+                Settlement::Done
+            }
+            Err(error) if error.is_permanent() => {
+                tracing::error!(workload, %component, subject, bytes, reason, %error, "dropped a message: `{dead}` takes none");
                 Settlement::Done
             }
             Err(error) => {

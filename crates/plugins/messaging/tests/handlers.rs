@@ -4,8 +4,11 @@
 
 mod support;
 
-use support::{check_in, host, run_in, wait_for, workload};
-use wharf::Host;
+use std::sync::Arc;
+
+use support::{check_in, host, host_with, run_in, wait_for, workload};
+use wharf::host::Running;
+use wharf::{Host, Trigger, TriggerError};
 use wharf_stores::Policy;
 
 /// A sender, and a handler of each version that subscribes to a subject of its own.
@@ -150,6 +153,57 @@ async fn an_update_loses_no_message() {
     sending.await.unwrap();
     wait_for(&host, "sender", "handled new.u m", "300").await;
     wait_for(&host, "sender", "handled old.u m299", "1").await;
+}
+
+#[tokio::test]
+async fn a_component_that_takes_one_call_at_a_time_handles_every_message_once() {
+    let host = host(Policy::default());
+    let manifest = MANIFEST.replace("[components.new]", "[components.new]\nlimits = { concurrency = 1 }");
+    let manifest = manifest.replace("in-flight = 4", "in-flight = 32");
+    host.workload_start(workload(&host, &manifest)).await.unwrap();
+    let script = "publish2 new.c m => ok\n".repeat(60);
+    check_in(&host, "old", &script).await;
+    wait_for(&host, "old", "handled new.c m", "60").await;
+    check_in(&host, "old", "publish2 new.c last => ok").await;
+    wait_for(&host, "old", "handled new.c last", "1").await;
+    check_in(&host, "old", "handled new.c m => 60\n handled dead-letters.new.c m => 0").await;
+}
+
+/// Refuses versions with more than four triggers.
+struct Refusing;
+
+#[async_trait::async_trait]
+impl Trigger for Refusing {
+    fn name(&self) -> &'static str {
+        "refusing"
+    }
+
+    async fn attach(&self, running: &Arc<Running>) -> Result<(), TriggerError> {
+        let many = running.workload().triggers.entries().count() > 4;
+        if many { Err(TriggerError::new("too many triggers")) } else { Ok(()) }
+    }
+
+    async fn detach(&self, _: &Arc<Running>) {}
+}
+
+#[tokio::test]
+async fn a_version_that_another_trigger_refuses_leaves_the_subscriptions_as_they_were() {
+    let host = host_with(Policy::default(), Refusing);
+    let manifest =
+        format!("{MANIFEST}\n[[triggers.message]]\ncomponent = 'sender'\nmessaging = 'bus'\nsubject = 'unused'");
+    host.workload_start(workload(&host, &manifest)).await.unwrap();
+    let more = format!("{manifest}\n[[triggers.message]]\ncomponent = 'new'\nmessaging = 'bus'\nsubject = 'more'");
+    host.workload_update(workload(&host, &more)).await.expect_err("the other trigger refuses it");
+    check_in(&host, "sender", "publish3 new.r one => ok\n request3 old.r ping => re: ping").await;
+    wait_for(&host, "sender", "handled new.r one", "1").await;
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_the_messages_that_are_handled() {
+    let host = started().await;
+    check_in(&host, "sender", "request3 new.s ping => re: ping").await;
+    host.shutdown().await;
+    assert!(host.workload_status("default/w").await.is_err());
 }
 
 #[tokio::test]

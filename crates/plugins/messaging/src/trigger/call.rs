@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use wasmtime::component::Accessor;
+use wharf::run::admission::AdmissionError;
 use wharf::run::call::functions;
 use wharf::run::concurrent::ConcurrentCall;
+use wharf::run::policy::Policy;
 use wharf::run::pool::Bindings;
 use wharf::{Entry, InvokeError, StoreData, Termination};
 
@@ -25,8 +27,10 @@ pub(super) enum Version {
 pub(super) enum Handled {
     /// The component handled the message, or failed to.
     Outcome(Outcome),
-    /// The component was not called: its workload stops.
-    NotCalled,
+    /// The component was not called: it has as many calls as it takes, or its service does not run.
+    Busy,
+    /// The component was not called, or not to the end: its workload stops.
+    Stopped,
 }
 
 impl Version {
@@ -39,20 +43,29 @@ impl Version {
     pub(super) async fn call(self, entry: &Arc<Entry>, message: Message) -> Handled {
         let called = match self {
             Self::V2 => entry.invoke_concurrent(CallV2(message)).await,
-            Self::V3 => entry.invoke_concurrent(CallV3(message)).await,
+            Self::V3 => match entry.invoke_concurrent(CallV3::<true>(message.clone())).await {
+                // Which of its calls ended the instance is not known. This one shows it in an instance of its own.
+                Err(InvokeError::Terminated(Termination::InstanceEnded)) if entry.policy() != Policy::Service => {
+                    entry.invoke_concurrent(CallV3::<false>(message)).await
+                }
+                called => called,
+            },
         };
         let error = match called {
             Ok(outcome) => return Handled::Outcome(outcome),
-            Err(InvokeError::Terminated(error)) => error,
-            Err(_) => return Handled::NotCalled,
-        };
-        let outcome = match &error {
-            Termination::Time(_) | Termination::AfterResponse(_) | Termination::Cpu(_) => Outcome::TimedOut,
-            Termination::Stopped | Termination::NoInstance => return Handled::NotCalled,
-            _ => Outcome::Trapped,
+            Err(error) => error,
         };
         entry.tracker().log_failure(&error.to_string());
-        Handled::Outcome(outcome)
+        match error {
+            InvokeError::Admission(AdmissionError::Stopped) | InvokeError::Terminated(Termination::Stopped) => {
+                Handled::Stopped
+            }
+            InvokeError::Admission(_) | InvokeError::Terminated(Termination::NoInstance) => Handled::Busy,
+            InvokeError::Terminated(Termination::Time(_) | Termination::AfterResponse(_) | Termination::Cpu(_)) => {
+                Handled::Outcome(Outcome::TimedOut)
+            }
+            _ => Handled::Outcome(Outcome::Trapped),
+        }
     }
 }
 
@@ -60,6 +73,7 @@ struct CallV2(Message);
 
 impl ConcurrentCall for CallV2 {
     type Output = Outcome;
+    const SHARES: bool = false;
 
     async fn call(self, accessor: &Accessor<StoreData>, exports: Bindings) -> wasmtime::Result<Outcome> {
         let service =
@@ -75,10 +89,11 @@ impl ConcurrentCall for CallV2 {
     }
 }
 
-struct CallV3(Message);
+struct CallV3<const SHARES: bool>(Message);
 
-impl ConcurrentCall for CallV3 {
+impl<const SHARES: bool> ConcurrentCall for CallV3<SHARES> {
     type Output = Outcome;
+    const SHARES: bool = SHARES;
 
     async fn call(self, accessor: &Accessor<StoreData>, exports: Bindings) -> wasmtime::Result<Outcome> {
         let (service, message) = accessor.with(|mut access| {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use wharf::wasmtime::component::Val;
 use wharf::workload::Workload;
 use wharf::workload::manifest::{Format, parse_with};
-use wharf::{Engine, Host};
+use wharf::{Engine, Host, HostBuilder, Trigger};
 use wharf_keyvalue::KeyValuePlugin;
 use wharf_messaging::MessagingPlugin;
 use wharf_stores::{Policy, ProcessEnvironment};
@@ -20,14 +20,18 @@ pub fn guest(name: &str) -> PathBuf {
 
 /// A host with messages, under this policy.
 pub fn host(policy: Policy) -> Host {
+    builder(policy).build().unwrap()
+}
+
+/// The same with a further trigger.
+pub fn host_with(policy: Policy, trigger: impl Trigger) -> Host {
+    builder(policy).trigger(trigger).build().unwrap()
+}
+
+fn builder(policy: Policy) -> HostBuilder {
     let engine = Engine::builder().pooling(false).build().unwrap();
     let messaging = MessagingPlugin::new(policy.clone());
-    Host::builder(engine)
-        .plugin(KeyValuePlugin::new(policy))
-        .plugin(messaging.clone())
-        .trigger(messaging)
-        .build()
-        .unwrap()
+    Host::builder(engine).plugin(KeyValuePlugin::new(policy)).plugin(messaging.clone()).trigger(messaging)
 }
 
 /// A policy that allows everything, with a state folder.
