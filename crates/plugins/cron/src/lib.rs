@@ -12,10 +12,11 @@
 pub mod schedule;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use jiff::tz::TimeZone as Zone;
 use schemars::JsonSchema;
@@ -145,6 +146,7 @@ pub struct CronTrigger {
     attached: Mutex<HashMap<usize, Attached>>,
 }
 
+#[derive(Default)]
 struct Attached {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -164,29 +166,47 @@ impl Trigger for CronTrigger {
         Some(AnyTriggerKind::of::<CronEntry>())
     }
 
-    async fn attach(&self, _: &Arc<Running>) -> Result<(), TriggerError> {
+    async fn attach(&self, running: &Arc<Running>) -> Result<(), TriggerError> {
+        self.lock().insert(key(running), Attached::default());
         Ok(())
     }
 
     async fn started(&self, running: &Arc<Running>) {
-        let stop = CancellationToken::new();
-        let entries = running.workload().triggers.of::<CronEntry>().unwrap_or_default();
-        let tasks = entries.into_iter().filter_map(|declared| {
-            let entry = running.entry(declared.component.as_str())?.clone();
+        let mut all = self.lock();
+        let Some(attached) = all.get_mut(&key(running)) else { return };
+        for declared in running.workload().triggers.of::<CronEntry>().unwrap_or_default() {
+            let Some(entry) = running.entry(declared.component.as_str()) else { continue };
             // Validation has checked the schedule.
-            let runs = declared.runs(Timestamp::now()).ok()?;
-            let job = Job { running: running.clone(), entry, schedule: declared.schedule };
-            Some(tokio::spawn(job.run(runs, stop.clone())))
-        });
-        let attached = Attached { tasks: tasks.collect(), stop };
-        self.attached.lock().unwrap_or_else(PoisonError::into_inner).insert(key(running), attached);
+            let Ok(runs) = declared.runs(Timestamp::now()) else { continue };
+            let job = Job { running: running.clone(), entry: entry.clone(), schedule: declared.schedule };
+            attached.tasks.push(tokio::spawn(job.run(runs, attached.stop.clone())));
+        }
     }
 
     async fn detach(&self, running: &Arc<Running>) {
-        let attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(running));
-        let Some(attached) = attached else { return };
-        attached.stop.cancel();
-        for task in attached.tasks {
+        let attached = self.lock().remove(&key(running));
+        if let Some(attached) = attached {
+            attached.end().await;
+        }
+    }
+
+    async fn shutdown(&self) {
+        let attached: Vec<_> = std::mem::take(&mut *self.lock()).into_values().collect();
+        join_all(attached.into_iter().map(Attached::end)).await;
+    }
+}
+
+impl CronTrigger {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Attached>> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attached {
+    /// Starts no more runs. The workload waits for those in progress.
+    async fn end(self) {
+        self.stop.cancel();
+        for task in self.tasks {
             task.await.ok();
         }
     }
@@ -236,7 +256,9 @@ impl Job {
         // A run that was just asked for begins at once, and nothing follows from that.
         runs.on(Event::Started);
         let job = self.clone();
+        let finished = Finished(finished);
         tokio::spawn(async move {
+            let _finished = finished;
             let (workload, component) = (job.running.workload().id(), job.entry.name());
             let limits = &job.running.workload().components[component].limits;
             match run_command(&job.entry, limits).await {
@@ -244,9 +266,17 @@ impl Job {
                 Ok(Exit(code)) => tracing::warn!(workload, %component, code, "scheduled run failed"),
                 Err(error) => tracing::error!(workload, %component, %error, "scheduled run failed"),
             }
-            // The trigger may have been detached.
-            finished.send(()).ok();
         });
+    }
+}
+
+/// Reports the end of a run when it is dropped.
+struct Finished(mpsc::UnboundedSender<()>);
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        // The trigger may have been detached.
+        self.0.send(()).ok();
     }
 }
 
