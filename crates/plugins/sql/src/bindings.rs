@@ -66,7 +66,7 @@ pub(crate) mod v1 {
     //! `wasmcloud:postgres@0.1.1-draft`.
     wasmtime::component::bindgen!({
         path: "interfaces/v1",
-        imports: { default: async | trappable | tracing },
+        imports: { default: async | trappable },
         with: { "wasmcloud:postgres/types": crate::bindings::types_v1 },
     });
 }
@@ -75,7 +75,7 @@ pub(crate) mod v2 {
     //! `wasmcloud:postgres@0.2.0`.
     wasmtime::component::bindgen!({
         path: "interfaces/v2",
-        imports: { default: async | store | trappable | tracing },
+        imports: { default: async | store | trappable },
         with: { "wasmcloud:postgres/types": crate::bindings::types_v2 },
     });
 }
@@ -99,7 +99,7 @@ pub(crate) mod sqlite {
             }
             world imports { import sqlite; }
         ",
-        imports: { default: async | trappable | tracing },
+        imports: { default: async | trappable },
         with: { "spin:sqlite/sqlite.connection": crate::spin_sqlite::OpenConnection },
     });
 }
@@ -159,7 +159,7 @@ pub(crate) mod postgres {
             }
             world imports { import postgres; }
         ",
-        imports: { default: async | trappable | tracing },
+        imports: { default: async | trappable },
         with: { "spin:postgres/postgres.connection": crate::spin_postgres::OpenConnection },
     });
 }

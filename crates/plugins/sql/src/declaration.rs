@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use wharf::workload::manifest::{ByteSize, Millis};
+use wharf::workload::manifest::{ByteSize, Millis, SettingsError};
 use wharf_stores::{Backend, Declaration, Kind, Text};
 
 /// A database: `[sql.<name>]`.
@@ -61,5 +61,11 @@ impl Declaration for Database {
 
     fn url(&self) -> Option<&Text> {
         self.url.as_ref()
+    }
+
+    fn check(&self) -> Vec<SettingsError> {
+        let none = self.connections == Some(0);
+        let error = || SettingsError::new("connections", "expected a value above 0 for `connections`, found 0");
+        none.then(error).into_iter().collect()
     }
 }

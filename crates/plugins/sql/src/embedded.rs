@@ -32,7 +32,7 @@ pub(crate) async fn run(
     let parameters = parameters.collect::<Result<Vec<_>, _>>()?;
     let connection = access.connection(sqlite).await?;
     let result = connection.execute_pooled(&numbered(statement), parameters).await;
-    access.give_back(connection);
+    access.give_back(sqlite, connection);
     Ok(result?)
 }
 
@@ -40,7 +40,7 @@ pub(crate) async fn run(
 pub(crate) async fn batch(access: &Access, sqlite: &Sqlite, statements: &str) -> Result<(), Error> {
     let connection = access.connection(sqlite).await?;
     let result = connection.batch(statements).await;
-    access.give_back(connection);
+    access.give_back(sqlite, connection);
     Ok(result?)
 }
 

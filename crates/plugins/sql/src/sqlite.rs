@@ -13,10 +13,11 @@ mod worker;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::value::{Error, QueryResult, Result, Value};
@@ -24,6 +25,8 @@ use self::worker::{Job, Mode, Outcome, Ticket};
 
 /// How much later than its deadline a statement may return. Only a statement that SQLite cannot interrupt needs it.
 const GRACE: Duration = Duration::from_millis(500);
+/// The most idle connections of one owner.
+const MAX_IDLE: usize = 4;
 
 /// The settings of a store.
 #[derive(Clone, Debug)]
@@ -62,8 +65,56 @@ struct Store {
     config: SqliteConfig,
     location: open::Location,
     slots: Arc<Semaphore>,
+    /// How many wait for a slot.
+    waiting: AtomicUsize,
+    /// Connections that no statement uses, each with its owner.
+    idle: Mutex<Vec<Idle>>,
     /// A database in memory lives as long as it has a connection, so the store keeps one.
     _anchor: Option<Mutex<rusqlite::Connection>>,
+}
+
+/// A connection without a user. It does not keep its store alive.
+struct Idle {
+    owner: u64,
+    jobs: mpsc::Sender<Job>,
+    state: Arc<Mutex<Outcome>>,
+}
+
+impl Store {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The right to one more connection: at once, or when one that is idle or in use is closed.
+    async fn slot(&self, deadline: Instant) -> Result<OwnedSemaphorePermit> {
+        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+            return Ok(slot);
+        }
+        let _waiting = Waiting::new(&self.waiting);
+        // The oldest one; its thread ends, and with it its slot.
+        let oldest = Some(self.idle()).filter(|idle| !idle.is_empty()).map(|mut idle| idle.remove(0));
+        drop(oldest);
+        let slot = timeout_at(deadline, self.slots.clone().acquire_owned()).await;
+        slot.ok()
+            .and_then(std::result::Result::ok)
+            .ok_or(Error::TooManyConnections { limit: self.config.max_connections })
+    }
+}
+
+/// Counts as one that waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Sqlite {
@@ -75,17 +126,47 @@ impl Sqlite {
             open::Location::File(_) => None,
         };
         let slots = Arc::new(Semaphore::new(config.max_connections));
-        Ok(Self { store: Arc::new(Store { config, location, slots, _anchor: anchor }) })
+        let (waiting, idle) = (AtomicUsize::new(0), Mutex::default());
+        Ok(Self { store: Arc::new(Store { config, location, slots, waiting, idle, _anchor: anchor }) })
     }
 
-    /// Opens a connection. Fails at once if the store has as many as it may have.
+    /// A connection that its owner gave back, or a new one.
+    pub async fn lend(&self, owner: u64) -> Result<Connection> {
+        let kept = {
+            let mut idle = self.store.idle();
+            idle.iter().rposition(|idle| idle.owner == owner).map(|index| idle.remove(index))
+        };
+        match kept {
+            Some(Idle { jobs, state, .. }) => {
+                Ok(Connection { jobs, state, timeout: self.store.config.timeout, _store: self.store.clone() })
+            }
+            None => self.connect().await,
+        }
+    }
+
+    /// Keeps a connection for its owner's next statement, unless another waits for one. What it has in its session is for
+    /// the owner alone.
+    pub fn give_back(&self, owner: u64, connection: Connection) {
+        let Connection { jobs, state, .. } = connection;
+        let mut idle = self.store.idle();
+        let own = idle.iter().filter(|idle| idle.owner == owner).count();
+        if own < MAX_IDLE && self.store.waiting.load(Ordering::Relaxed) == 0 {
+            idle.push(Idle { owner, jobs, state });
+        }
+    }
+
+    /// Closes the connections that an owner gave back.
+    pub fn forget(&self, owner: u64) {
+        self.store.idle().retain(|idle| idle.owner != owner);
+    }
+
+    /// Opens a connection. If the store has as many as it may have, waits for one to be closed, as long as a statement may take.
     pub async fn connect(&self) -> Result<Connection> {
         let config = &self.store.config;
-        let slot = self.store.slots.clone().try_acquire_owned();
-        let slot = slot.map_err(|_| Error::TooManyConnections { limit: config.max_connections })?;
+        let ticket = Ticket::new(Instant::now() + config.timeout);
+        let slot = self.store.slot(ticket.deadline).await?;
         let (jobs, receiver) = mpsc::channel(1);
         let (ready, opened) = oneshot::channel();
-        let ticket = Ticket::new(Instant::now() + config.timeout);
         let _cancel = CancelOnDrop(ticket.clone());
         let state = Arc::default();
         let setup = open::Setup {

@@ -4,6 +4,7 @@
 //! statements apart from those of others.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wharf::PluginError;
@@ -14,10 +15,13 @@ use crate::declaration::Database;
 use crate::postgres::{Error, PgValue, Postgres, PostgresConfig, Session};
 use crate::sqlite::{Connection, Sqlite, SqliteConfig};
 
-/// The most idle connections that a component keeps to a SQLite database.
-const IDLE: usize = 4;
-/// The most statements that a component prepares for a SQLite database.
-const MAX_PREPARED: usize = 1000;
+/// The most statements that a component prepares for a SQLite database, and their most bytes.
+const MAX_PREPARED: (usize, usize) = (1000, 4 * 1024 * 1024);
+
+/// The largest file of roots, in bytes.
+const MAX_ROOTS: u64 = 1024 * 1024;
+
+static NEXT_OWNER: AtomicU64 = AtomicU64::new(1);
 
 /// An open database.
 pub(crate) enum Engine {
@@ -32,7 +36,10 @@ pub(crate) async fn open(source: &Source<'_, Database>) -> Result<Arc<Engine>, P
     if source.backend.name == "postgres" {
         let mut config = PostgresConfig::new("");
         config.url = source.url().await?;
-        config.roots = declared.roots.clone();
+        if let Some(roots) = &declared.roots {
+            let read = source.file(roots, MAX_ROOTS).await.map_err(|error| error.at("roots"))?;
+            config.roots = Some(read.to_vec());
+        }
         config.max_connections = declared.connections.map_or(config.max_connections, |count| count as usize);
         config.statement_timeout = declared.timeout.map_or(config.statement_timeout, Millis::duration);
         config.max_rows_bytes = declared.max_result.map_or(config.max_rows_bytes, size);
@@ -59,16 +66,25 @@ pub(crate) struct Access {
     pub(crate) engine: Arc<Engine>,
     /// Its session on a server.
     pub(crate) session: Option<Session<PgValue>>,
-    /// Its idle connections to a file.
-    idle: Mutex<Vec<Connection>>,
+    /// The owner of its connections to a file.
+    owner: u64,
     /// The tokens of the statements that it prepared, and the other way around for those of a file.
     prepared: Mutex<Prepared>,
 }
 
 #[derive(Default)]
 struct Prepared {
-    tokens: HashMap<String, String>,
-    statements: HashMap<String, String>,
+    tokens: HashMap<Arc<str>, String>,
+    statements: HashMap<String, Arc<str>>,
+    bytes: usize,
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        if let Engine::Sqlite(sqlite) = &*self.engine {
+            sqlite.forget(self.owner);
+        }
+    }
 }
 
 impl Access {
@@ -77,24 +93,18 @@ impl Access {
             Engine::Postgres(postgres) => Some(postgres.session()),
             Engine::Sqlite(_) => None,
         };
-        Self { engine, session, idle: Mutex::default(), prepared: Mutex::default() }
+        let owner = NEXT_OWNER.fetch_add(1, Ordering::Relaxed);
+        Self { engine, session, owner, prepared: Mutex::default() }
     }
 
     /// A connection to a SQLite database: an idle one, or a new one.
     pub(crate) async fn connection(&self, sqlite: &Sqlite) -> Result<Connection, crate::sqlite::Error> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match idle {
-            Some(connection) => Ok(connection),
-            None => sqlite.connect().await,
-        }
+        sqlite.lend(self.owner).await
     }
 
     /// Keeps a connection for the next statement.
-    pub(crate) fn give_back(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE {
-            idle.push(connection);
-        }
+    pub(crate) fn give_back(&self, sqlite: &Sqlite, connection: Connection) {
+        sqlite.give_back(self.owner, connection);
     }
 
     /// A token for a statement. One that was prepared before keeps its token: a component that prepares it in each of its instances
@@ -103,24 +113,27 @@ impl Access {
         if let Some(token) = self.lock().tokens.get(statement) {
             return Ok(token.clone());
         }
+        let statement: Arc<str> = statement.into();
         let token = if let Some(session) = &self.session {
-            session.prepare(statement).await?
+            session.prepare(&statement).await?
         } else {
             let mut prepared = self.lock();
-            if prepared.statements.len() >= MAX_PREPARED {
-                return Err(Error::TooManyPrepared { limit: MAX_PREPARED });
+            let (most, most_bytes) = MAX_PREPARED;
+            if prepared.statements.len() >= most || prepared.bytes + statement.len() > most_bytes {
+                return Err(Error::TooManyPrepared { limit: most });
             }
+            prepared.bytes += statement.len();
             // It is good for this component alone, so that it need not be a secret.
             let token = format!("statement-{}", prepared.statements.len());
-            prepared.statements.insert(token.clone(), statement.to_owned());
+            prepared.statements.insert(token.clone(), statement.clone());
             token
         };
-        self.lock().tokens.insert(statement.to_owned(), token.clone());
+        self.lock().tokens.insert(statement, token.clone());
         Ok(token)
     }
 
     /// The statement that a token stands for, on a SQLite database.
-    pub(crate) fn prepared(&self, token: &str) -> Option<String> {
+    pub(crate) fn prepared(&self, token: &str) -> Option<Arc<str>> {
         self.lock().statements.get(token).cloned()
     }
 

@@ -1,8 +1,10 @@
 //! `wasmcloud:postgres`: both versions, on PostgreSQL and, with its values, on SQLite.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use futures_util::future::Either;
 use tokio::sync::oneshot;
 use wasmtime::Result;
 use wasmtime::component::{Accessor, FutureReader, StreamReader};
@@ -133,7 +135,16 @@ impl<T: Send> v2::query::HostWithStore<T> for HasDatabases {
         };
         if let Some(session) = &access.session {
             return match session.query_stream(&statement, parameters).await {
-                Ok((columns, rows, completion)) => {
+                Ok((columns, mut rows, completion)) => {
+                    let mut completion = Either::Left(completion);
+                    if columns.is_empty() {
+                        // It has no rows, which a guest need not read: it is done when this returns.
+                        while rows.next().await.is_some() {}
+                        if let Err(error) = completion.await {
+                            return Ok(Err(error.into_wasmcloud()));
+                        }
+                        completion = Either::Right(ready(Ok(())));
+                    }
                     let (stream, completed) = accessor.with(|mut access| {
                         let rows = Items::new(rows.map(Ok::<_, postgres::Error>), drop);
                         let completed = async move {

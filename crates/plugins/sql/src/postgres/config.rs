@@ -4,7 +4,6 @@
 //! memory is zeroed when it is dropped.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::Config;
@@ -18,8 +17,8 @@ use super::error::{Error, Result};
 pub struct PostgresConfig {
     /// The server, user, password and database: `postgres://user:password@host:port/database?sslmode=verify-full`.
     pub url: Zeroizing<String>,
-    /// A file of certificates in PEM that sign the server's. Without it, the public ones do.
-    pub roots: Option<PathBuf>,
+    /// Certificates in PEM that sign the server's. Without them, the public ones do.
+    pub roots: Option<Vec<u8>>,
     /// The most connections to the server.
     pub max_connections: usize,
     /// The most time that a statement may take. For a stream of rows, the most time until its next row.
@@ -53,7 +52,7 @@ impl PostgresConfig {
 impl fmt::Debug for PostgresConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresConfig")
-            .field("roots", &self.roots)
+            .field("roots", &self.roots.is_some())
             .field("max_connections", &self.max_connections)
             .finish_non_exhaustive()
     }

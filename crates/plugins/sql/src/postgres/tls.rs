@@ -24,16 +24,14 @@ use super::wire::{Transport, Wire};
 type Socket = Wire<Transport>;
 type Secured = Wire<tokio_rustls::client::TlsStream<Transport>>;
 
-/// The client's side of TLS for a mode and a file of roots.
-pub(super) fn client(mode: Tls, roots: Option<&std::path::Path>) -> Result<Arc<ClientConfig>> {
+/// The client's side of TLS for a mode and roots in PEM.
+pub(super) fn client(mode: Tls, roots: Option<&[u8]>) -> Result<Arc<ClientConfig>> {
     let wrong = |what: String| Error::Config(format!("cannot use TLS for PostgreSQL: {what}"));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut store = RootCertStore::empty();
     match roots {
-        Some(path) => {
-            let certificates = CertificateDer::pem_file_iter(path);
-            let certificates = certificates.map_err(|_| wrong("the file of roots cannot be read".to_owned()))?;
-            for certificate in certificates {
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
                 let certificate = certificate.map_err(|_| wrong("the file of roots is not PEM".to_owned()))?;
                 store.add(certificate).map_err(|error| wrong(error.to_string()))?;
             }

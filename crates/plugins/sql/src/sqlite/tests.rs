@@ -152,18 +152,33 @@ async fn waits_for_a_lock_within_the_timeout() {
 
 #[tokio::test]
 async fn bounds_the_number_of_connections() {
-    let store = Sqlite::open(SqliteConfig { max_connections: 3, ..SqliteConfig::default() }).unwrap();
+    let timeout = Duration::from_secs(1);
+    let store = Sqlite::open(SqliteConfig { max_connections: 3, timeout, ..SqliteConfig::default() }).unwrap();
     let mut open = Vec::new();
     for _ in 0..3 {
         open.push(store.connect().await.unwrap());
     }
     assert_eq!(store.connect().await.err(), Some(Error::TooManyConnections { limit: 3 }));
-    drop(open.pop());
-    let until = Instant::now() + Duration::from_secs(10);
-    while let Err(error) = store.connect().await {
-        assert!(Instant::now() < until, "{error}");
-        tokio::task::yield_now().await;
-    }
+    let (waits, ()) = tokio::join!(store.connect(), async { drop(open.pop()) });
+    waits.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_connection_makes_room_for_another_owner() {
+    let store = Sqlite::open(SqliteConfig { max_connections: 1, ..SqliteConfig::default() }).unwrap();
+    let first = store.lend(1).await.unwrap();
+    first.execute_pooled("CREATE TEMP TABLE own (x)", Vec::new()).await.unwrap();
+    store.give_back(1, first);
+    let again = store.lend(1).await.unwrap();
+    again.execute_pooled("SELECT x FROM own", Vec::new()).await.expect("it is the owner's own connection");
+    store.give_back(1, again);
+    let second = store.lend(2).await.unwrap();
+    assert!(
+        second.execute_pooled("SELECT x FROM own", Vec::new()).await.is_err(),
+        "what the first owner has in its session"
+    );
+    let (waits, ()) = tokio::join!(store.lend(3), async { store.give_back(2, second) });
+    waits.unwrap();
 }
 
 #[tokio::test]

@@ -6,12 +6,9 @@ use super::{PgValue, Server, text, value};
 #[tokio::test]
 async fn protects_connections_as_the_mode_says() {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let roots = folder.path().join("roots.pem");
-    std::fs::write(&roots, certified.cert.pem()).unwrap();
+    let roots = certified.cert.pem().into_bytes();
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let other_roots = folder.path().join("other.pem");
-    std::fs::write(&other_roots, other.cert.pem()).unwrap();
+    let other_roots = other.cert.pem().into_bytes();
     let server = Server::start_with(|server| {
         let key = server.write("server.key", &certified.signing_key.serialize_pem());
         let cert = server.write("server.crt", &certified.cert.pem());
@@ -22,7 +19,7 @@ async fn protects_connections_as_the_mode_says() {
         ]
     });
     let protected = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-    let connect = |host: &str, mode: &str, roots: Option<&std::path::PathBuf>| {
+    let connect = |host: &str, mode: &str, roots: Option<&Vec<u8>>| {
         let url = server.url().replace("127.0.0.1", host);
         let config = PostgresConfig { roots: roots.cloned(), ..PostgresConfig::new(format!("{url}?sslmode={mode}")) };
         Postgres::new(config).unwrap().session::<PgValue>()
