@@ -33,3 +33,8 @@ pub use wasmtime_wasi;
 pub use wharf_api as api;
 /// What a workload is: its manifest, its types, and how its imports are resolved.
 pub use workload;
+
+/// The programs of docs/plugins.md are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/plugins.md")]
+struct PluginsGuide;
