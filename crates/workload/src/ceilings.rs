@@ -1,10 +1,13 @@
 //! The upper bounds that a host sets for workloads, and the host's configuration file that holds them.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::Path;
 
 use crate::manifest::decode::{Decode, Diagnostics, Table};
 use crate::manifest::tree::Node;
-use crate::manifest::{self, Format, Limits, ManifestProblem, Settings, Spans};
+use crate::manifest::{self, Component, Extensions, Format, Level, Limits, ManifestProblem, Settings, Spans};
+use crate::name::Name;
 use crate::problem::Problem;
 use crate::workload::Workload;
 
@@ -82,7 +85,7 @@ impl Decode for Ceilings {
 }
 
 /// The host's configuration file (`wharf --host-config`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct HostConfig {
     /// Upper bounds for workloads.
@@ -91,28 +94,60 @@ pub struct HostConfig {
     pub stores: Option<Settings>,
     /// The secrets of the host's own stores.
     pub secrets: Option<Settings>,
+    /// The components that the host provides to every workload, with their stores, volumes and links. The place of one is
+    /// `components.<name>`, whose position is that of `provided.<name>`.
+    pub provided: Option<Workload>,
     /// The position of each key in the text.
     pub spans: Spans,
 }
 
 impl HostConfig {
-    /// Parses the file's text.
+    /// Parses the file's text, for a host with these extensions.
     ///
     /// # Errors
     /// Every problem of the text, with its position.
-    pub fn parse(text: &str, format: Format) -> Result<Self, Vec<ManifestProblem>> {
+    pub fn parse(text: &str, format: Format, extensions: &Extensions) -> Result<Self, Vec<ManifestProblem>> {
         let (tree, problems) = manifest::read(text, format);
-        let mut diagnostics = Diagnostics::new(problems, None);
+        let mut diagnostics = Diagnostics::new(problems, Some(extensions.clone()));
         let config = tree.and_then(|tree| {
             let mut table = Table::open(&tree, "", &mut diagnostics)?;
             let ceilings = table.get("ceilings", &mut diagnostics).unwrap_or_default();
             let stores = table.get("stores", &mut diagnostics);
-            let secrets = table.get("secrets", &mut diagnostics);
-            table.finish(&mut diagnostics);
-            Some(Self { ceilings, stores, secrets, spans: Spans::default() })
+            let secrets: Option<Settings> = table.get("secrets", &mut diagnostics);
+            let provided = provided(table, secrets.as_ref(), &mut diagnostics);
+            Some(Self { ceilings, stores, secrets, provided, spans: Spans::default() })
         });
         let (problems, _) = diagnostics.problems.into_parts();
-        let config = config.map(|config| Self { spans: diagnostics.spans, ..config });
+        let mut spans = diagnostics.spans;
+        spans.also("provided", "components");
+        let config = config.map(|config| Self { spans, ..config });
         config.filter(|_| problems.is_empty()).ok_or(problems)
     }
+
+    /// Resolves the relative paths of provided components and of secrets against `folder`.
+    #[must_use]
+    pub fn under(mut self, folder: &Path, extensions: &Extensions) -> Self {
+        self.provided = self.provided.map(|provided| provided.under_with(folder, extensions));
+        if let Some(secrets) = &mut self.secrets {
+            secrets.under("*.file", folder);
+        }
+        self
+    }
+}
+
+/// The provided components as a workload, with whatever else the file has for them.
+fn provided(mut table: Table<'_>, secrets: Option<&Settings>, diagnostics: &mut Diagnostics) -> Option<Workload> {
+    let components: BTreeMap<Name, Component> = table.get("provided", diagnostics).unwrap_or_default();
+    if components.is_empty() {
+        // Stores and volumes have no user without one.
+        table.finish(diagnostics);
+        return None;
+    }
+    let mut workload = Workload::new(Name::nearest("provided"));
+    workload.components = components;
+    workload.volumes = table.get("volumes", diagnostics).unwrap_or_default();
+    workload.links = table.get("links", diagnostics).unwrap_or_default();
+    workload.settings = table.finish_with_settings(Level::Workload, diagnostics);
+    workload.settings.extend(secrets.map(|secrets| ("secrets".to_owned(), secrets.clone())));
+    Some(workload)
 }

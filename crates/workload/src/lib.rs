@@ -28,6 +28,6 @@ pub use interface::InterfaceName;
 pub use name::Name;
 pub use problem::{Problem, Severity};
 pub use resolution::{Provider, Resolution, Unit};
-pub use resolve::{HostInterface, resolve};
+pub use resolve::{HostInterface, resolve, resolve_with};
 pub use validate::validate;
 pub use workload::Workload;

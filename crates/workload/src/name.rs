@@ -46,6 +46,11 @@ impl Name {
         Self(name.trim_end_matches('-').to_owned())
     }
 
+    /// A name that is joined from names, and may be longer than one that a manifest has.
+    pub(crate) fn joined(names: String) -> Self {
+        Self(names)
+    }
+
     /// Validates `text` as a name.
     ///
     /// # Errors

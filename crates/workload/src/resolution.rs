@@ -10,10 +10,23 @@ use crate::name::Name;
 /// The provider of each component's imports, and the units to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolution {
-    /// Each component's imports, in the component's own order.
+    /// Each component's imports, in the component's own order; also those of the host's components that are used.
     pub components: BTreeMap<Name, Vec<ResolvedImport>>,
+    /// The host's components that are used, by their names in this workload.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub provided: BTreeMap<Name, ProvidedComponent>,
     /// One unit for each entry component.
     pub units: Vec<Unit>,
+}
+
+/// A component that the host provides, as one workload uses it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvidedComponent {
+    /// Its name on the host.
+    pub component: Name,
+    /// The component of the workload that it serves alone, if it asks who calls it. Otherwise the components of a unit share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Name>,
 }
 
 /// An import and its provider.
@@ -72,6 +85,16 @@ pub enum Provider {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instead_of: Option<String>,
     },
+    /// A component that the host provides to every workload, with grants of its own.
+    Provided {
+        /// Its name in this workload's resolution.
+        component: Name,
+        /// The name of its export.
+        export: String,
+        /// The granting interface of the host that it replaces, if any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead_of: Option<String>,
+    },
     /// A plugin of the host.
     Plugin {
         /// The plugin's name.
@@ -96,6 +119,16 @@ pub enum Provider {
 }
 
 impl Provider {
+    /// The component of the unit that satisfies the import, and its export.
+    pub fn component(&self) -> Option<(&Name, &str)> {
+        match self {
+            Self::Sibling { component, export, .. } | Self::Provided { component, export, .. } => {
+                Some((component, export))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the import grants a capability, and must be scoped apart from the siblings' imports of the same name.
     pub fn is_grant(&self) -> bool {
         matches!(self, Self::Plugin { grant: true, .. } | Self::Wasi { grant: true, .. })

@@ -5,6 +5,7 @@
 
 mod candidates;
 mod links;
+mod provided;
 mod units;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ use crate::workload::Workload;
 
 use candidates::Exports;
 use links::{Linked, Links, Target};
+
+pub use provided::{Provided, conflicts};
 
 /// An interface that the host provides. If several plugins provide one, a link chooses between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,18 +47,32 @@ pub fn resolve(
     host: &[HostInterface],
     extensions: &Extensions,
 ) -> (Resolution, Vec<Problem>) {
+    resolve_with(workload, types, host, &Provided::default(), extensions)
+}
+
+/// Resolves a workload for a host that provides components as well.
+pub fn resolve_with(
+    workload: &Workload,
+    types: &ComponentTypes,
+    host: &[HostInterface],
+    provided: &Provided,
+    extensions: &Extensions,
+) -> (Resolution, Vec<Problem>) {
     let mut problems = Vec::new();
     let exports = Exports::index(types);
+    let offered = provided.offered();
     let links = links::index(workload, types, host, &mut problems);
     let mut resolution = Resolution::default();
     let unread: Vec<_> = workload.components.keys().filter(|name| !types.contains_key(*name)).collect();
     let unread: Vec<_> = unread.into_iter().map(|name| format!("`{name}`")).collect();
     for (name, component) in types {
-        let at = Importer { name, component, types, host, exports: &exports, links: &links, unread: &unread };
+        let (exports, links, provided, unread) = (&exports, &links, (provided, &offered), unread.as_slice());
+        let at = Importer { name, component, types, host, provided, exports, links, unread };
         let imports = component.imports().iter().filter_map(|import| at.resolve(import, &mut problems)).collect();
         resolution.components.insert(name.clone(), imports);
     }
     problems.extend(interposed(&resolution));
+    provided.add_used(workload, &mut resolution);
     units::find(workload, types, extensions, &mut resolution, &mut problems);
     problems.sort_by_key(|p| (std::cmp::Reverse(p.severity()), p.place()));
     (resolution, problems)
@@ -91,6 +108,8 @@ struct Importer<'a> {
     component: &'a ComponentType,
     types: &'a ComponentTypes,
     host: &'a [HostInterface],
+    /// The components of the host, and what they offer.
+    provided: (&'a Provided, &'a Exports<'a>),
     exports: &'a Exports<'a>,
     links: &'a Links<'a>,
     /// The components that are declared but have no type, because loading them failed.
@@ -98,13 +117,14 @@ struct Importer<'a> {
 }
 
 impl Importer<'_> {
-    /// Rules 1 to 4 of resolution: an explicit link, else the only matching sibling, else a plugin, else WASI.
+    /// The rules of resolution: an explicit link, else the only matching sibling, else a component of the host, else a plugin, else
+    /// WASI.
     fn resolve(&self, import: &Extern, problems: &mut Vec<Problem>) -> Option<ResolvedImport> {
         let provider = match self.links.get(&(self.name, import.name.as_str())) {
             Some(link) => self.linked(import, link, problems),
             None => self.found(import, problems),
         }?;
-        if let Provider::Sibling { component, .. } = &provider
+        if let Some((component, _)) = provider.component()
             && let Some(resource) = candidates::passes_a_grant(self, import)
         {
             let (component, to) = (self.name.clone(), component.clone());
@@ -154,6 +174,9 @@ impl Importer<'_> {
                 return None;
             }
         }
+        if let Some(provider) = self.provided(import) {
+            return Some(provider);
+        }
         let wanted = import.interface.as_ref();
         let plugins = wanted.map(|wanted| candidates::plugins(self.host, wanted)).unwrap_or_default();
         if plugins.len() > 1 && !self.component.types_only(import) {
@@ -173,11 +196,20 @@ impl Importer<'_> {
         None
     }
 
-    /// Whether a sibling satisfies an import, by link or because it matches.
-    fn is_served_by_sibling(&self, import: &Extern) -> bool {
+    /// The component of the host that satisfies an import. A host has no two that offer one interface.
+    fn provided(&self, import: &Extern) -> Option<Provider> {
+        let (provided, offered) = self.provided;
+        let fitting = offered.fitting(provided.types(), self, import, |_| true);
+        let (component, export) = fitting.first()?;
+        let instead_of = candidates::granted_by_host(self.host, import);
+        Some(Provider::Provided { component: (*component).clone(), export: export.name.clone(), instead_of })
+    }
+
+    /// Whether a component satisfies an import, by link or because it matches.
+    fn is_served_by_component(&self, import: &Extern) -> bool {
         match self.links.get(&(self.name, import.name.as_str())) {
             Some(link) => matches!(link.to, Target::Sibling { .. }),
-            None => !self.exports.that_fit(self, import).is_empty(),
+            None => !self.exports.that_fit(self, import).is_empty() || self.provided(import).is_some(),
         }
     }
 }

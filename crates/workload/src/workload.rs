@@ -66,6 +66,14 @@ impl Workload {
         self
     }
 
+    /// The namespace of a host's own components, which no other workload may have.
+    pub const HOST_NAMESPACE: &str = "wharf";
+
+    /// Whether these are a host's own components, which are not bound by what the host lets manifests do.
+    pub fn is_of_host(&self) -> bool {
+        self.namespace.as_str() == Self::HOST_NAMESPACE
+    }
+
     /// The identifier of a running workload on a host: `namespace/name`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)

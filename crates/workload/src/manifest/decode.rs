@@ -38,6 +38,16 @@ impl Spans {
         self.positions.contains_key(path)
     }
 
+    /// Finds the paths below the key `from` below the key `to` as well.
+    pub(crate) fn also(&mut self, from: &str, to: &str) {
+        let below = self.positions.iter().filter_map(|(path, at)| {
+            let rest = path.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with('.'))?;
+            Some((format!("{to}{rest}"), *at))
+        });
+        let below: Vec<_> = below.collect();
+        self.positions.extend(below);
+    }
+
     pub(crate) fn record(&mut self, path: &str, at: Position) {
         self.bytes += path.len();
         if self.bytes <= MAX_SPAN_BYTES {

@@ -107,6 +107,10 @@ fn missing(import: &str, interface: Option<&InterfaceName>, nearest: Option<&Nea
         Some(NearMiss::Scoped { .. }) => {
             "import the interface under its own name, and grant it to the component".into()
         }
+        _ if import.starts_with("wasmcloud:host/") => {
+            "a component that the host provides is fused into those that call it, so that it cannot call a workload or cancel a call"
+                .into()
+        }
         // A composed component names its parts' grants after them: `store:wasi-config/store`.
         _ if InterfaceName::parse(import).is_some_and(|interface| interface.package.starts_with("wasi-")) => {
             "if the component was composed, run it with `wharf serve` or `wharf run`, or compose it with `--flat`"

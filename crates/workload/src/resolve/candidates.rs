@@ -17,13 +17,22 @@ pub(super) struct Exports<'a>(HashMap<String, Vec<(&'a Name, &'a Extern)>>);
 
 impl<'a> Exports<'a> {
     pub(super) fn index(types: &'a ComponentTypes) -> Self {
+        Self::index_of(types, |_, _| true)
+    }
+
+    /// Indexes a part of the exports.
+    pub(super) fn index_of(types: &'a ComponentTypes, includes: impl Fn(&Name, &Extern) -> bool) -> Self {
         let mut index: HashMap<_, Vec<_>> = HashMap::new();
         for (name, component) in types {
-            for export in component.exports() {
+            for export in component.exports().iter().filter(|export| includes(name, export)) {
                 index.entry(unversioned(export)).or_default().push((name, export));
             }
         }
         Self(index)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a Name, &'a Extern)> {
+        self.0.values().flatten().copied()
     }
 
     fn of_the_name(&self, import: &Extern) -> &[(&'a Name, &'a Extern)] {
@@ -32,10 +41,21 @@ impl<'a> Exports<'a> {
 
     /// The siblings that satisfy an import, each with its newest matching export.
     pub(super) fn that_fit(&self, at: &Importer<'_>, import: &Extern) -> Vec<(&'a Name, &'a Extern)> {
+        self.fitting(at.types, at, import, |name| name != at.name)
+    }
+
+    /// The components of these types that satisfy an import, each with its newest matching export.
+    pub(super) fn fitting(
+        &self,
+        types: &ComponentTypes,
+        at: &Importer<'_>,
+        import: &Extern,
+        includes: impl Fn(&Name) -> bool,
+    ) -> Vec<(&'a Name, &'a Extern)> {
         let mut fitting: Vec<(&Name, &Extern)> = Vec::new();
         for (name, export) in self.of_the_name(import) {
-            let eligible = *name != at.name && may_serve(export, import);
-            if !eligible || fits(&at.types[*name], export, at.component, import).is_err() {
+            let eligible = includes(name) && may_serve(export, import);
+            if !eligible || fits(&types[*name], export, at.component, import).is_err() {
                 continue;
             }
             match fitting.iter_mut().find(|(other, _)| other == name) {
@@ -133,7 +153,7 @@ pub(super) fn passes_a_grant(at: &Importer<'_>, import: &Extern) -> Option<Strin
         let name = InterfaceName::parse(owner)?;
         let name = import.and_then(|i| i.interface.as_ref()).unwrap_or(&name);
         let grant = best(at.host, name, |_| true).is_some_and(|h| h.grant);
-        let own = import.is_none_or(|i| !at.is_served_by_sibling(i));
+        let own = import.is_none_or(|i| !at.is_served_by_component(i));
         (has_resources && grant && own).then(|| name.to_string())
     })
 }
@@ -149,6 +169,10 @@ pub(super) fn missing(at: &Importer<'_>, import: &Extern) -> Problem {
         1..=8 => format!("the exports of {}", siblings.join(", ")),
         many => format!("the exports of {many} siblings"),
     });
+    let provided: Vec<_> = at.provided.0.types().keys().map(|name| format!("`{name}`")).collect();
+    if !provided.is_empty() {
+        searched.push(format!("the host's components {}", provided.join(", ")));
+    }
     if !plugins.is_empty() {
         searched.push(format!("the plugins {}", plugins.join(", ")));
     }

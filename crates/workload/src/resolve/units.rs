@@ -12,7 +12,7 @@ use crate::problem::Problem;
 use crate::resolution::{Provider, Resolution, Unit};
 use crate::workload::Workload;
 
-/// Which siblings each component imports from.
+/// Which siblings and components of the host each component imports from.
 type Graph<'a> = BTreeMap<&'a Name, BTreeSet<&'a Name>>;
 
 pub(super) fn find(
@@ -26,11 +26,7 @@ pub(super) fn find(
         .components
         .iter()
         .map(|(name, imports)| {
-            let siblings = imports.iter().filter_map(|i| match &i.provider {
-                Provider::Sibling { component, .. } => Some(component),
-                _ => None,
-            });
-            (name, siblings.collect())
+            (name, imports.iter().filter_map(|import| Some(import.provider.component()?.0)).collect())
         })
         .collect();
     let cycles = cycles(&graph);
@@ -216,7 +212,7 @@ fn cycles(graph: &Graph<'_>) -> Vec<Vec<Name>> {
 fn warn(workload: &Workload, types: &ComponentTypes, units: &[Unit], graph: &Graph<'_>, problems: &mut Vec<Problem>) {
     let reached: BTreeSet<_> = units.iter().flat_map(|u| &u.components).collect();
     if !units.is_empty() {
-        let lost = graph.keys().filter(|name| !reached.contains(*name));
+        let lost = graph.keys().filter(|name| !reached.contains(*name) && types.contains_key(name.as_str()));
         problems.extend(lost.map(|name| Problem::Unreached { component: (*name).clone() }));
     }
     for (name, component) in workload.components.iter().filter(|(name, _)| reached.contains(name)) {
