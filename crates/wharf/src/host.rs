@@ -3,8 +3,10 @@
 mod api;
 mod builder;
 pub mod command;
+mod identity;
 mod life;
 pub mod plan;
+mod provided;
 pub mod running;
 mod service;
 mod start;
@@ -12,7 +14,7 @@ pub mod trigger;
 mod workloads;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio_util::task::TaskTracker;
@@ -35,6 +37,7 @@ use crate::prepare::slots::Plugins;
 use crate::prepare::source::SourceLoader;
 use crate::run::call::{self, CallError};
 use crate::run::entry::Entry;
+use provided::ProvidedComponents;
 use trigger::Trigger;
 use workloads::{Slot, Workloads};
 
@@ -93,6 +96,8 @@ struct Inner {
     labels: BTreeMap<String, String>,
     started: Instant,
     workloads: Workloads,
+    /// The components that the host provides to workloads.
+    provided: OnceLock<ProvidedComponents>,
     /// The starts, updates and stops in progress, and what they leave to be released.
     operations: TaskTracker,
 }
@@ -141,7 +146,7 @@ impl Host {
     /// # }
     /// ```
     pub async fn plan(&self, workload: &Workload) -> Plan {
-        plan::plan(&self.0, workload.clone(), |_, plan| plan).await
+        plan::plan(&self.0, workload.clone(), plan::Owner::User, |_, plan| plan).await
     }
 
     /// A workload that takes calls.

@@ -204,6 +204,11 @@ impl StoreData {
         &mut self.table
     }
 
+    /// State that all components of the unit share.
+    pub(crate) fn unit_state(&mut self) -> &mut Slots {
+        &mut self.unit_slots
+    }
+
     /// The limits of the unit, and how often each was reached.
     pub fn tracker(&self) -> &Arc<LimitTracker> {
         &self.unit.tracker

@@ -100,6 +100,7 @@ fn say(plan: &Plan) -> String {
                     let instead = instead_of.as_ref().map_or_else(String::new, |host| format!(", in place of {host}"));
                     format!("{component}'s {export}{link}{instead}")
                 }
+                Provider::Provided { component, export, .. } => format!("the host's {component}: {export}"),
                 Provider::Plugin { plugin, grant, .. } => format!("plugin {plugin}, grant: {grant}"),
                 Provider::Wasi { grant, .. } => format!("WASI, grant: {grant}"),
                 Provider::TypesOnly => "nobody: types alone".to_owned(),

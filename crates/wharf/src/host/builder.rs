@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use workload::manifest::Extensions;
 use workload::{Ceilings, HostInterface, InterfaceName};
 
+use super::identity::{self, Identity};
 use super::trigger::Trigger;
 use super::workloads::Workloads;
 use super::{DRAIN, Host, Inner};
 use crate::engine::Engine;
 use crate::limits::Limits;
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, Provided};
 use crate::prepare::slots::Plugins;
 use crate::prepare::source::{LocalSources, SourceLoader};
 use crate::wasi::stdio::{self, Stdio};
@@ -195,6 +196,7 @@ impl HostBuilder {
         let wasi = Wasi { stdio: self.stdio, dedicated: self.dedicated, lookups: self.ceilings.lookups };
         // First, so that it binds before the plugins that use its grants.
         self.plugins.insert(0, Arc::new(wasi));
+        self.plugins.push(Arc::new(Identity));
         let id = format!("{:016x}", std::hash::RandomState::new().build_hasher().finish());
         Ok(Host(Arc::new(Inner {
             friendly_name: self.friendly_name.unwrap_or_else(|| format!("wharf-{}", &id[..8])),
@@ -212,6 +214,7 @@ impl HostBuilder {
             labels: self.labels,
             started: Instant::now(),
             workloads: Workloads::default(),
+            provided: OnceLock::new(),
             operations: tokio_util::task::TaskTracker::new(),
         })))
     }
@@ -222,7 +225,7 @@ fn interfaces(plugins: &[Arc<dyn Plugin>]) -> Result<Vec<HostInterface>, HostErr
     let mut interfaces: Vec<HostInterface> = Vec::new();
     for (i, plugin) in plugins.iter().enumerate() {
         let name = plugin.name();
-        if name == wasi::NAME || plugins[..i].iter().any(|other| other.name() == name) {
+        if [wasi::NAME, identity::NAME].contains(&name) || plugins[..i].iter().any(|other| other.name() == name) {
             return Err(HostError::DuplicatePlugin { name: name.to_owned() });
         }
         for provided in plugin.interfaces() {
@@ -230,6 +233,10 @@ fn interfaces(plugins: &[Arc<dyn Plugin>]) -> Result<Vec<HostInterface>, HostErr
             let interface = InterfaceName::parse(&provided.name).ok_or_else(invalid)?;
             interfaces.push(HostInterface { name: interface, plugin: Some(name.to_owned()), grant: provided.grant });
         }
+    }
+    for Provided { name, grant } in Identity.interfaces() {
+        let plugin = Some(identity::NAME.to_owned());
+        interfaces.extend(InterfaceName::parse(&name).map(|name| HostInterface { name, plugin, grant }));
     }
     interfaces.extend(wasi::interfaces());
     Ok(interfaces)

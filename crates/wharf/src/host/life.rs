@@ -31,6 +31,11 @@ impl Host {
             () = taken.cancelled() => return Err(StartError::Stopped { id }),
         };
         let running = Arc::new(started);
+        if let Err(refusal) = self.bind_provided(&running).await {
+            self.unbind_provided(&running, None).await;
+            running.stop(tokio::time::Instant::now()).await;
+            return Err(refusal);
+        }
         let operation = self.0.operations.token();
         let mut attaching = Attaching { triggers: &self.0.triggers, running: &running, attached: 0, operation };
         running.start_services(&running.declared_services()).await;
@@ -39,11 +44,13 @@ impl Host {
                 attached = hook(trigger.attach(&running)) => attached,
                 () = taken.cancelled() => {
                     attaching.undo().await;
+                    self.unbind_provided(&running, None).await;
                     return Err(StartError::Stopped { id });
                 }
             };
             if let Err(refusal) = attached.and_then(|attached| attached) {
                 attaching.undo().await;
+                self.unbind_provided(&running, None).await;
                 return Err(refused(trigger, refusal));
             }
             attaching.attached += 1;
@@ -65,6 +72,20 @@ impl Host {
         .await;
     }
 
+    /// Tells the provided components that the workload uses.
+    async fn bind_provided(&self, running: &Running) -> Result<(), StartError> {
+        match self.0.provided.get() {
+            Some(provided) => provided.bind(running).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn unbind_provided(&self, running: &Running, still: Option<&Running>) {
+        if let Some(provided) = self.0.provided.get() {
+            provided.unbind(running, still).await;
+        }
+    }
+
     async fn prepare(&self, workload: Workload) -> Result<Running, StartError> {
         start::open(&self.0, start::compile(&self.0, workload).await?).await
     }
@@ -84,16 +105,21 @@ impl Host {
             opened = start::open(&self.0, compiled) => Arc::new(opened?),
             () = self.0.workloads.leaves(&id, State::Running) => return Err(StartError::NotRunning { id }),
         };
-        let replaced = self.replace(&id, &new).await;
+        let replaced = match self.bind_provided(&new).await {
+            Ok(()) => self.replace(&id, &new).await,
+            Err(refusal) => Err(refusal),
+        };
         let old = match replaced {
             Ok(old) => old,
             Err(error) => {
                 new.stop(tokio::time::Instant::now()).await;
+                self.unbind_provided(&new, self.running(&id).ok().as_deref()).await;
                 return Err(error);
             }
         };
         self.started(&new).await;
         self.retire(&old).await;
+        self.unbind_provided(&old, Some(&new)).await;
         Ok(new.status(State::Running).await)
     }
 
@@ -188,6 +214,7 @@ impl Host {
             let Some(_taken) = self.0.workloads.begin_stop(id, &running) else { continue };
             self.detach(&running).await;
             running.stop(deadline).await;
+            self.unbind_provided(&running, None).await;
             return Ok(running.status(State::Stopped).await);
         }
     }
@@ -214,6 +241,9 @@ impl Host {
         // Whatever was in progress ends before the plugins do: an update that retires its old version, a start that was cancelled.
         self.0.operations.close();
         self.0.operations.wait().await;
+        if let Some(provided) = self.0.provided.get() {
+            provided.stop(deadline).await;
+        }
         let plugins = self.0.plugins.0.iter().map(|plugin| async move {
             if tokio::time::timeout(HOOK_TIMEOUT, plugin.shutdown()).await.is_err() {
                 tracing::warn!(plugin = plugin.name(), "the plugin did not shut down within {HOOK_TIMEOUT:?}");

@@ -34,11 +34,30 @@ impl Plan {
     }
 }
 
+/// Whose workload it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// A user's.
+    User,
+    /// The host's, of the components that it provides.
+    Host,
+}
+
+/// A workload of a user in the host's own namespace.
+fn reserved() -> Problem {
+    Problem::Invalid {
+        place: "namespace".to_owned(),
+        message: format!("the namespace `{}` is for the host's own components", Workload::HOST_NAMESPACE),
+        hint: Some("choose another one, or leave it out".to_owned()),
+    }
+}
+
 /// Validates, loads and resolves a workload, and continues with `then` on the same thread: all of it computes for long, which
 /// would block an async thread, and each change of threads takes longer than the stages of a small workload.
 pub(super) async fn plan<T: Send + 'static>(
     host: &Arc<Inner>,
     workload: Workload,
+    owner: Owner,
     then: impl FnOnce(Workload, Plan) -> T + Send + 'static,
 ) -> T {
     let span = tracing::debug_span!("load", workload = workload.id());
@@ -48,11 +67,25 @@ pub(super) async fn plan<T: Send + 'static>(
         let (loaded, unloaded) = span.in_scope(|| load(&workload, fetched));
         let plan = tracing::debug_span!("resolve", workload = workload.id()).in_scope(|| {
             let mut problems = workload::validate(&workload, &host.extensions);
+            // The host's own components are resolved among themselves.
+            let none = workload::resolve::Provided::default();
+            let provided = host.provided.get().filter(|_| owner == Owner::User);
+            let offered = provided.map_or(&none, |provided| &provided.offered);
+            let (types, interfaces) = (&loaded.types, &host.interfaces);
             let (resolution, unresolved) =
-                workload::resolve(&workload, &loaded.types, &host.interfaces, &host.extensions);
+                workload::resolve_with(&workload, types, interfaces, offered, &host.extensions);
             problems.extend(unresolved);
-            problems.extend(host.ceilings.problems(&workload));
+            if owner == Owner::User {
+                problems.extend(host.ceilings.problems(&workload));
+                problems.extend(workload.is_of_host().then(reserved));
+            }
             let grants = ask_plugins(&host, &workload, &loaded, &resolution, &mut problems);
+            let mut loaded = loaded;
+            for (name, of) in &resolution.provided {
+                if let Some(code) = provided.and_then(|provided| provided.code.get(&of.component)) {
+                    loaded.code.insert(name.clone(), code.clone());
+                }
+            }
             Plan { loaded, resolution, unloaded, problems, grants }
         });
         then(workload, plan)

@@ -9,6 +9,7 @@ use workload::manifest::HostRule;
 use workload::{Name, Problem, Workload};
 
 use super::millis;
+use super::provided::lifecycle::Uses;
 use super::service::Service;
 use crate::limits::Limit;
 use crate::plugin::Health;
@@ -24,6 +25,7 @@ pub struct Running {
     workload: Workload,
     entries: BTreeMap<Name, Arc<Entry>>,
     calls: Arc<CallTracker>,
+    provided: Uses,
     started: Instant,
     warnings: Vec<Problem>,
     /// Stopped after the calls, which may still use them.
@@ -41,13 +43,15 @@ impl Running {
         workload: Workload,
         entries: BTreeMap<Name, Arc<Entry>>,
         calls: Arc<CallTracker>,
+        provided: Uses,
         warnings: Vec<Problem>,
         grants: Grants,
     ) -> Self {
         let opened = grants.opened();
         let (services, grants) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::new(grants));
         let changing = tokio::sync::Mutex::default();
-        Self { workload, entries, calls, started: Instant::now(), warnings, services, grants, opened, changing }
+        let started = Instant::now();
+        Self { workload, entries, calls, provided, started, warnings, services, grants, opened, changing }
     }
 
     /// The workload as it was declared.
@@ -63,6 +67,16 @@ impl Running {
     /// All entry components.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values()
+    }
+
+    /// What the workload takes from the components that the host provides.
+    pub(super) fn provided(&self) -> &Uses {
+        &self.provided
+    }
+
+    /// The plugins that are bound to its components.
+    pub(super) async fn grants(&self) -> tokio::sync::MutexGuard<'_, Grants> {
+        self.grants.lock().await
     }
 
     /// Starts the services of these names.
@@ -105,7 +119,8 @@ impl Running {
 
     /// The services that may listen on ports of the machine, which another version cannot take at the same time.
     pub(super) fn services_on_real_ports(&self) -> Vec<&Name> {
-        let is_open = |name: &Name| self.workload.components[name].hosts.contains(&HostRule::ANY);
+        let rules = |name: &Name| self.workload.components.get(name).map(|component| &component.hosts);
+        let is_open = |name: &Name| rules(name).is_some_and(|hosts| hosts.contains(&HostRule::ANY));
         let listens = |name: &&Name| self.entries.get(*name).is_some_and(|entry| entry.components().any(is_open));
         self.declared_services().into_iter().filter(listens).collect()
     }

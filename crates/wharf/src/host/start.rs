@@ -11,20 +11,21 @@ use workload::manifest::Component;
 use workload::{Name, Problem, Severity, Workload};
 
 use super::Inner;
-use super::plan::{Plan, plan};
+use super::plan::{Owner, Plan, plan};
+use super::provided::lifecycle;
 use super::running::Running;
 use super::trigger::TriggerError;
 use crate::engine::compile::CompileError;
 use crate::limits::LimitTracker;
 use crate::prepare::fuse::{FuseError, Fused, fuse};
-use crate::prepare::grant::{GrantError, Grants, grant};
+use crate::prepare::grant::{GrantError, grant};
 use crate::prepare::link::{LinkError, link};
 use crate::prepare::load::{LoadError, LoadedCode};
 use crate::prepare::slots::UnitSlots;
 use crate::run::entry::{Code, CompiledCode, Entry};
 use crate::run::policy::Policy;
 use crate::run::tracker::CallTracker;
-use crate::store::{ResourceSize, Unit};
+use crate::store::{ComponentContext, ResourceSize, Unit};
 use crate::wasi::p1;
 
 /// Why a workload does not start.
@@ -77,6 +78,14 @@ pub enum StartError {
         /// Why.
         #[source]
         error: TriggerError,
+    },
+    /// A component that the host provides refuses the workload.
+    #[error("the host's component `{component}` refuses the workload: {message}")]
+    Refused {
+        /// The component's name on the host.
+        component: Name,
+        /// Why.
+        message: String,
     },
     /// Several of these errors.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -158,7 +167,7 @@ impl From<StartError> for ApiError {
                 let api = Self::new(ErrorCode::Invalid, "invalid workload").with_diagnostics(loads);
                 return api.with_diagnostics(problems);
             }
-            StartError::Plugin(_) | StartError::Trigger { .. } => ErrorCode::Refused,
+            StartError::Plugin(_) | StartError::Trigger { .. } | StartError::Refused { .. } => ErrorCode::Refused,
             StartError::ShuttingDown => ErrorCode::ShuttingDown,
             _ => ErrorCode::Failed,
         };
@@ -199,7 +208,24 @@ enum UnitCode {
 
 /// Takes a workload along the line until it is compiled.
 pub(super) async fn compile(host: &Arc<Inner>, workload: Workload) -> Result<Compiled, StartError> {
-    let (workload, plan, units) = prepare(host, workload).await?;
+    compile_by(host, prepare(host, workload, Owner::User).await?).await
+}
+
+/// The same for the workload of the components that the host provides.
+pub(super) async fn compile_own(host: &Arc<Inner>, workload: Workload) -> Result<Compiled, StartError> {
+    compile_by(host, prepare(host, workload, Owner::Host).await?).await
+}
+
+/// Takes the workload of the components that the host provides along the line until it is resolved.
+pub(super) async fn prepare_own(host: &Arc<Inner>, workload: Workload) -> Result<(Workload, Plan), StartError> {
+    let (workload, plan, _) = prepare(host, workload, Owner::Host).await?;
+    Ok((workload, plan))
+}
+
+async fn compile_by(
+    host: &Arc<Inner>,
+    (workload, plan, units): (Workload, Plan, Vec<PreparedUnit>),
+) -> Result<Compiled, StartError> {
     let compiling = units.iter().map(|unit| compile_unit(host, &workload, unit));
     let code = all(join_all(compiling).await)?;
     Ok(Compiled { workload, plan, units, code })
@@ -232,14 +258,20 @@ pub(super) async fn open(host: &Arc<Inner>, compiled: Compiled) -> Result<Runnin
         StartError::several(errors.into_iter().map(StartError::Plugin)).unwrap_or(StartError::Interrupted)
     };
     let grants = granted.map_err(refused)?;
+    let provided = match host.provided.get().filter(|_| !resolution.provided.is_empty()) {
+        Some(provided) => Some(Box::pin(provided.running(host)).await?.grants().await),
+        None => None,
+    };
     let calls = Arc::new(CallTracker::new(host.ceilings.instances));
     let mut entries = BTreeMap::new();
     for (unit, code) in units.into_iter().zip(linked) {
-        let entry = entry(host, &workload, &unit, code, &grants, &calls);
+        let slots = grants.contexts(&unit.slots, &resolution.provided, provided.as_deref(), &host.plugins);
+        let entry = entry(host, &workload, &unit, code, slots, &calls);
         entry.refill();
         entries.insert(unit.entry, entry);
     }
-    Ok(Running::new(workload, entries, calls, plan.problems, grants))
+    drop(provided);
+    Ok(Running::new(workload, entries, calls, lifecycle::uses(resolution), plan.problems, grants))
 }
 
 /// All results, or all errors.
@@ -254,9 +286,13 @@ fn all<T>(results: impl IntoIterator<Item = Result<T, StartError>>) -> Result<Ve
     StartError::several(errors).map_or(Ok(done), Err)
 }
 
-async fn prepare(host: &Arc<Inner>, workload: Workload) -> Result<(Workload, Plan, Vec<PreparedUnit>), StartError> {
+async fn prepare(
+    host: &Arc<Inner>,
+    workload: Workload,
+    owner: Owner,
+) -> Result<(Workload, Plan, Vec<PreparedUnit>), StartError> {
     let inner = host.clone();
-    plan(host, workload, move |workload, plan| {
+    plan(host, workload, owner, move |workload, plan| {
         if !plan.is_runnable() {
             return Err(StartError::Invalid { unloaded: plan.unloaded, problems: plan.problems });
         }
@@ -315,14 +351,13 @@ fn entry(
     workload: &Workload,
     unit: &PreparedUnit,
     code: Code,
-    grants: &Grants,
+    slots: Vec<Arc<ComponentContext>>,
     calls: &Arc<CallTracker>,
 ) -> Arc<Entry> {
     let declared = &workload.components[&unit.entry];
     let limits = host.limits.overridden_by(&declared.limits);
     let tracker = Arc::new(LimitTracker::new(workload.id().into(), unit.entry.clone(), limits, host.dedicated));
     let sizes: Arc<dyn ResourceSize> = host.plugins.clone();
-    let slots = grants.contexts(&unit.slots, &host.plugins);
     let unit_data = Unit { slots, components: unit.slots.components(), sizes, tracker };
     let policy = policy(declared, &code);
     Entry::new(&host.engine, unit.entry.clone(), code, Arc::new(unit_data), policy, calls.clone())

@@ -84,7 +84,9 @@ fn parts(workload: &Workload, unit: &Unit, resolution: &Resolution, code: &BTree
         add(&mut parts, name, &workload.components[name], source);
         for import in &resolution.components[name] {
             let to = match &import.provider {
-                Provider::Sibling { component, .. } => LinkTarget::from(component.clone()),
+                Provider::Sibling { component, .. } | Provider::Provided { component, .. } => {
+                    LinkTarget::from(component.clone())
+                }
                 Provider::Plugin { plugin, target, .. } if target.is_some() || links_to(workload, name, plugin) => {
                     LinkTarget { name: plugin.clone(), target: target.clone() }
                 }

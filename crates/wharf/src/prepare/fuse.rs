@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
 use wac_types::{ItemKind, Package, WorldId};
-use workload::resolution::{Provider, ResolvedImport};
+use workload::resolution::ResolvedImport;
 use workload::{Name, Resolution, Unit};
 
 use super::load::LoadedCode;
@@ -119,8 +119,8 @@ impl Fuser {
         let instance = self.graph.instantiate(package);
         self.graph.set_node_name(instance, name.as_str());
         for import in imports {
-            let argument = match (&import.provider, renamed.get(import.import.as_str())) {
-                (Provider::Sibling { component, export, .. }, _) => {
+            let argument = match (import.provider.component(), renamed.get(import.import.as_str())) {
+                (Some((component, export)), _) => {
                     let sibling = self.instances[component];
                     self.graph.alias_instance_export(sibling, export).map_err(|error| chain(&error))?
                 }

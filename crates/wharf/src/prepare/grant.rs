@@ -3,7 +3,7 @@
 //! Takes a workload that is resolved and linked, and the host's plugins; opens each plugin that the workload uses, and binds
 //! it to its components: [`Grants`]. [`Grants::release`] undoes both in the reverse order. Never calls a component.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument as _;
 use workload::manifest::Link;
-use workload::resolution::ResolvedImport;
+use workload::resolution::{ProvidedComponent, ResolvedImport};
 use workload::{ComponentType, Name, Resolution, Workload};
 
 use super::slots::{BindingKey, Plugins, UnitSlots, bindings};
@@ -50,6 +50,12 @@ struct Bound {
     component: Name,
     key: BindingKey,
     value: Value,
+}
+
+/// The component of a workload that calls a component of the host, bound to the latter.
+pub(crate) struct Caller {
+    pub(crate) workload: Arc<str>,
+    pub(crate) component: Name,
 }
 
 /// Why a plugin did not open or bind.
@@ -158,7 +164,9 @@ impl Grants {
                 errors.extend(self.open(workload, plugin, index, &components).await);
             }
         }
-        for (name, imports) in &resolution.components {
+        // The host's own components have grants of their own.
+        for (name, imports) in resolution.components.iter().filter(|(name, _)| workload.components.contains_key(*name))
+        {
             let mut keys: Vec<BindingKey> = bindings(imports, plugins).into_iter().map(|(key, _)| key).collect();
             // A plugin that binds to every component binds first, so that the others find its value.
             for (plugin, _) in plugins.0.iter().enumerate().filter(|(_, plugin)| plugin.binds_every_component()) {
@@ -241,18 +249,33 @@ impl Grants {
         None
     }
 
-    /// The component of each slot of a unit, with the values that its imports find.
-    pub(crate) fn contexts(&self, unit: &UnitSlots, plugins: &Plugins) -> Vec<Arc<ComponentContext>> {
+    /// The component of each slot of a unit, with the values that its imports find. `host` has the grants of the host's own components,
+    /// of which the workload's have none.
+    pub(crate) fn contexts(
+        &self,
+        unit: &UnitSlots,
+        provided: &BTreeMap<Name, ProvidedComponent>,
+        host: Option<&Grants>,
+        plugins: &Plugins,
+    ) -> Vec<Arc<ComponentContext>> {
         let context = |(name, additional): &(Name, Option<BindingKey>)| {
-            let of_component = self.bound.iter().filter(|bound| bound.component == *name);
+            let (grants, component, caller) = match provided.get(name).zip(host) {
+                Some((provided, host)) => (host, &provided.component, provided.caller.as_ref()),
+                None => (self, name, None),
+            };
+            let of_component = grants.bound.iter().filter(|bound| bound.component == *component);
             // An additional binding must not find the value of one that it could be confused with.
             let visible = of_component.filter(|bound| match additional {
                 None => !unit.is_additional(name, &bound.key),
                 Some(key) => bound.key == *key || plugins.0[bound.key.plugin].binds_every_component(),
             });
             let values = visible.filter_map(|bound| bound.value.clone());
-            let bindings = values.map(|value| ((*value).type_id(), value)).collect();
-            Arc::new(ComponentContext { workload: self.workload.clone(), component: name.clone(), bindings })
+            let mut bindings: Vec<_> = values.map(|value| ((*value).type_id(), value)).collect();
+            if let Some(caller) = caller {
+                let caller = Caller { workload: self.workload.clone(), component: caller.clone() };
+                bindings.push((TypeId::of::<Caller>(), Arc::new(caller)));
+            }
+            Arc::new(ComponentContext { workload: grants.workload.clone(), component: component.clone(), bindings })
         };
         unit.slots.iter().map(context).collect()
     }

@@ -40,6 +40,13 @@ pub enum LoadedCode {
 }
 
 impl LoadedCode {
+    /// The bytes as they were loaded.
+    pub(crate) fn original(&self) -> &Arc<[u8]> {
+        match self {
+            Self::Component(bytes) | Self::Program { module: bytes, .. } => bytes,
+        }
+    }
+
     /// The bytes of the component, or of the component that adapts a program.
     pub fn component(&self) -> &Arc<[u8]> {
         match self {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use wac_types::{ItemKind, Types, WorldId};
 use workload::Name;
-use workload::resolution::{Provider, ResolvedImport};
+use workload::resolution::ResolvedImport;
 
 /// An import of a fused component that belongs to one of its components alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub(super) fn unchanged(imports: &[ResolvedImport]) -> BTreeMap<String, ScopedIm
 
 /// Whether an import belongs to its component alone: it grants something, or its label means something to the component only.
 fn is_own(import: &ResolvedImport) -> bool {
-    let is_sibling = matches!(import.provider, Provider::Sibling { .. });
-    import.provider.is_grant() || (import.label.is_some() && !is_sibling)
+    let is_fused = import.provider.component().is_some();
+    import.provider.is_grant() || (import.label.is_some() && !is_fused)
 }
 
 /// Scopes the imports that belong to a component, all of them before any is added to the graph, because interfaces that share
