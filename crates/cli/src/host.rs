@@ -153,6 +153,15 @@ pub(crate) fn builder(args: &EngineArgs, stdio: impl Stdio) -> Result<HostBuilde
     Ok(triggers.into_iter().fold(host, HostBuilder::shared_trigger))
 }
 
+/// Provides the components of the host's configuration to all workloads.
+pub(crate) async fn provide(host: &Host, args: &EngineArgs) -> Result<(), CliError> {
+    let Some(file) = args.host_config.as_deref() else { return Ok(()) };
+    let HostConfig { provided, spans, .. } = manifest::host_config(file)?;
+    let Some(provided) = provided else { return Ok(()) };
+    let declared = Declared { file: Some(file.to_owned()), spans };
+    host.provide(provided).await.map_err(|error| error::start(&declared, error))
+}
+
 pub(crate) fn build(builder: HostBuilder) -> Result<Host, CliError> {
     builder.build().map_err(|error| CliError::Host(Report::error(error)))
 }

@@ -40,7 +40,10 @@ pub(crate) fn host_config(file: &Path) -> Result<HostConfig, CliError> {
     let text = String::from_utf8(bytes(file)?).map_err(|error| {
         CliError::Manifest(Report::with_context(error, format!("`{}` is not UTF-8 text", file.display())))
     })?;
-    HostConfig::parse(&text, format).map_err(|problems| error::manifest(file, &problems, 0))
+    let extensions = host::extensions();
+    let config = HostConfig::parse(&text, format, &extensions);
+    let config = config.map_err(|problems| error::manifest(file, &problems, 0))?;
+    Ok(config.under(file.parent().unwrap_or(Path::new("")), &extensions))
 }
 
 /// The manifests at these paths, sorted. A path is a manifest, the folder of one, or a folder of several: a folder without

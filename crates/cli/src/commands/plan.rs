@@ -23,7 +23,9 @@ use crate::{host, logging, manifest};
 
 pub(crate) async fn plan(engine: &EngineArgs, args: &Plan) -> Result<ExitCode, CliError> {
     let (workload, declared) = manifest::read(&args.path)?;
-    let plan = host::planner(engine)?.plan(&workload).await;
+    let host = host::planner(engine)?;
+    host::provide(&host, engine).await?;
+    let plan = host.plan(&workload).await;
     match args.format {
         PlanFormat::Text => print(&workload, &plan),
         PlanFormat::Json => output::json(&to_json(&workload, &plan)),
@@ -133,6 +135,10 @@ fn print_component(workload: &Workload, plan: &Planned, name: &Name, is_entry: b
             anstream::println!("│  ├─ {DIM}{what}:{DIM:#} {how}");
         }
     }
+    if plan.resolution.provided.contains_key(name) {
+        anstream::println!("│  └─ {DIM}granted:{DIM:#} by the host");
+        return;
+    }
     let mut grants = workload.components.get(name).map(grants).unwrap_or_default();
     grants.extend(plan.grants.get(name).into_iter().flatten().map(granted));
     let grants = if grants.is_empty() { format!("{DIM}nothing{DIM:#}") } else { grants.join("; ") };
@@ -145,6 +151,10 @@ fn describe(provider: &Provider) -> String {
             let link = if *explicit { " (by link)" } else { "" };
             let instead = if instead_of.is_some() { " in place of the host" } else { "" };
             format!("{GOOD}{component}{GOOD:#}{link}{instead}")
+        }
+        Provider::Provided { component, instead_of, .. } => {
+            let instead = if instead_of.is_some() { " in place of a plugin" } else { "" };
+            format!("{GOOD}{component}{GOOD:#} (by the host){instead}")
         }
         Provider::Plugin { plugin, grant, target, .. } => {
             let target = target.as_ref().map_or_else(String::new, |target| format!(":{target}"));

@@ -18,7 +18,7 @@ fn edges(plan: &Plan) -> Vec<Edge> {
     for (name, imports) in &plan.resolution.components {
         for import in imports {
             let to = match &import.provider {
-                Provider::Sibling { component, .. } => component.to_string(),
+                Provider::Sibling { component, .. } | Provider::Provided { component, .. } => component.to_string(),
                 Provider::Plugin { plugin, .. } => format!("plugin {plugin}"),
                 Provider::Wasi { .. } => "WASI".to_owned(),
                 Provider::TypesOnly => continue,

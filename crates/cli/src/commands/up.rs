@@ -39,6 +39,7 @@ pub(crate) async fn serve(
     manifests: Option<&Up>,
 ) -> Result<ExitCode, CliError> {
     let host = host::build(host::builder(engine, stdio::Log)?.trigger(server.clone()))?;
+    host::provide(&host, engine).await?;
     let mut signals = Signals::new()?;
     let starting = output::progress("starting", start(&host, &declared));
     tokio::select! {

@@ -23,7 +23,7 @@ use wasmtime::component::HasData;
 use wharf::plugin::{Planning, Provided};
 use wharf::workload::manifest::SettingsKey;
 use wharf::{Binding, Link, Plugin, PluginError, Scope, StoreData, View};
-use wharf_stores::{InputPolicy, Policy};
+use wharf_stores::Policy;
 
 mod source;
 
@@ -53,13 +53,13 @@ const FROM: &str = "config-from";
 /// By default the host's policy allows no source: a manifest of others could name any file or variable that the host can read.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigPlugin {
-    policy: InputPolicy,
+    policy: Policy,
 }
 
 impl ConfigPlugin {
     /// A plugin for a host with this policy.
     pub fn new(policy: &Policy) -> Self {
-        Self { policy: policy.inputs.clone() }
+        Self { policy: policy.clone() }
     }
 }
 
@@ -88,7 +88,7 @@ impl Plugin for ConfigPlugin {
         for (component, _) in planning.components() {
             let sources: Vec<ConfigSource> = planning.component_settings(component, FROM).unwrap_or_default();
             for (i, source) in sources.iter().enumerate() {
-                match source.check(&self.policy) {
+                match source.check(self.policy.inputs_of(planning.workload())) {
                     Err(error) => planning.problem(error.below(&format!("components.{component}.{FROM}.{i}"))),
                     Ok(()) => planning.grant(component, "from", describe(source)),
                 }
@@ -100,7 +100,10 @@ impl Plugin for ConfigPlugin {
         let sources: Vec<ConfigSource> = binding.settings(FROM)?.unwrap_or_default();
         let mut config = BTreeMap::new();
         for (i, source) in sources.iter().enumerate() {
-            let values = source.read(&self.policy).await.map_err(|error| error.below(&format!("{FROM}.{i}")))?;
+            let values = source
+                .read(self.policy.inputs_of(binding.workload()))
+                .await
+                .map_err(|error| error.below(&format!("{FROM}.{i}")))?;
             config.extend(values);
         }
         config.extend(binding.component().config.clone());

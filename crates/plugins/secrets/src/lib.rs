@@ -50,20 +50,20 @@ use wharf::plugin::{PlannedImport, Planning};
 use wharf::workload::Name;
 use wharf::workload::manifest::SettingsKey;
 use wharf::{Binding, Link, Opening, Plugin, PluginError, Provided, Scope, StoreData, View};
-use wharf_stores::{Granted, InputPolicy, Policy, SecretSource, SecretValue};
+use wharf_stores::{Granted, Policy, SecretSource, SecretValue};
 
 const KEY: &str = "secrets";
 
 /// Provides `wasmcloud:secrets`.
 #[derive(Clone, Debug, Default)]
 pub struct SecretsPlugin {
-    policy: InputPolicy,
+    policy: Policy,
 }
 
 impl SecretsPlugin {
     /// A plugin for a host with this policy.
     pub fn new(policy: &Policy) -> Self {
-        Self { policy: policy.inputs.clone() }
+        Self { policy: policy.clone() }
     }
 }
 
@@ -95,7 +95,7 @@ impl Plugin for SecretsPlugin {
     fn plan(&self, planning: &mut Planning<'_>) {
         let declared: BTreeMap<Name, SecretSource> = planning.settings(KEY).unwrap_or_default();
         for (name, source) in &declared {
-            if let Err(error) = self.policy.check_secret(source) {
+            if let Err(error) = self.policy.inputs_of(planning.workload()).check_secret(source) {
                 planning.problem(error.below(&format!("{KEY}.{name}")));
             }
         }
@@ -121,7 +121,7 @@ impl Plugin for SecretsPlugin {
         let declared: BTreeMap<Name, SecretSource> = opening.settings(KEY)?.unwrap_or_default();
         let (mut read, mut errors) = (BTreeMap::new(), Vec::new());
         for (name, source) in declared {
-            match self.policy.read_secret(&source).await {
+            match self.policy.inputs_of(opening.workload()).read_secret(&source).await {
                 Ok(value) => drop(read.insert(name, value)),
                 Err(error) => errors.push(error.below(&format!("{KEY}.{name}"))),
             }

@@ -52,7 +52,7 @@ impl<'a, D: Declaration> Source<'a, D> {
         let by_host = replacement.is_some();
         let declared = replacement.unwrap_or_else(|| declared.clone());
         let backend = check(&declared).map_err(at)?;
-        match policy.refusal(&declared, backend).filter(|_| !by_host) {
+        match policy.refusal(workload, &declared, backend).filter(|_| !by_host) {
             Some(refusal) => Err(at(vec![refusal])),
             None => Ok(Self { declared, backend, workload, name, policy, by_host }),
         }
@@ -94,7 +94,7 @@ impl<'a, D: Declaration> Source<'a, D> {
     /// [`PluginError`] when manifests may not name files, or the file cannot be read.
     pub async fn file(&self, path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, PluginError> {
         if !self.by_host {
-            self.policy.inputs.check_file()?;
+            self.policy.inputs_of(self.workload).check_file()?;
         }
         let read = read_file(path, most).await;
         read.map_err(|error| PluginError::new(format!("cannot read `{}`: {error}", path.display())))
@@ -126,7 +126,7 @@ impl<'a, D: Declaration> Source<'a, D> {
             Text::Secret { secret } => secret,
         };
         if !self.by_host {
-            return self.policy.inputs.read_secret_of(self.workload, secret).await?.text();
+            return self.policy.inputs_of(self.workload).read_secret_of(self.workload, secret).await?.text();
         }
         let source = self
             .policy

@@ -179,6 +179,11 @@ impl Policy {
         Ok(self)
     }
 
+    /// Where a workload may read secrets and configuration from: a host's own components from wherever the host itself does.
+    pub fn inputs_of(&self, workload: &Workload) -> &InputPolicy {
+        if workload.is_of_host() { &self.host_inputs } else { &self.inputs }
+    }
+
     /// Checks the host's own stores of a kind.
     ///
     /// # Errors
@@ -197,19 +202,28 @@ impl Policy {
 
     /// The store of the host's own that stands in the place of a declared one.
     pub(crate) fn replacement<D: Declaration>(&self, workload: &Workload, name: &Name) -> Option<D> {
+        if workload.is_of_host() {
+            return None;
+        }
         let replace = &self.kinds.get(&D::KIND)?.replace;
         let settings = replace.get(&format!("{}:{name}", workload.id())).or_else(|| replace.get(name.as_str()))?;
         settings.decode().ok()
     }
 
     /// Why a manifest may not declare a store with this backend, if so. The path is below the declaration.
-    pub(crate) fn refusal<D: Declaration>(&self, declared: &D, backend: &Backend) -> Option<SettingsError> {
+    pub(crate) fn refusal<D: Declaration>(
+        &self,
+        workload: &Workload,
+        declared: &D,
+        backend: &Backend,
+    ) -> Option<SettingsError> {
+        let bound = !workload.is_of_host();
         let hint = "the host's operator decides it: `stores` in the host configuration";
-        if self.backends.as_ref().is_some_and(|allowed| !allowed.contains(backend.name)) {
+        if bound && self.backends.as_ref().is_some_and(|allowed| !allowed.contains(backend.name)) {
             let message = format!("this host lets no manifest use the backend `{}`", backend.name);
             return Some(SettingsError::new("backend", message).with_hint(hint));
         }
-        if !self.urls && declared.url().is_some() {
+        if bound && !self.urls && declared.url().is_some() {
             let message = "this host lets no manifest name a server";
             return Some(SettingsError::new("url", message).with_hint(hint));
         }
