@@ -1,7 +1,7 @@
 //! The benchmarks, with the peers that they compare Wharf with. Figures are ratios within one run; docs/performance.md
 //! records them.
 //!
-//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest`
+//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest | provided`
 
 mod bodies;
 mod calls;
@@ -15,6 +15,7 @@ mod fuse;
 mod inside;
 mod manifest;
 mod process;
+mod provided;
 mod serve;
 mod sockets;
 mod start;
@@ -44,8 +45,9 @@ fn main() -> ExitCode {
         ["swap"] => swap::run(),
         ["features"] => features::run(),
         ["manifest"] => manifest::run(),
+        ["provided"] => provided::run(),
         ["floor", address] => floor::run(address),
-        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest"
+        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest | provided"
             .into()),
     };
     match result {
