@@ -269,7 +269,7 @@ impl<'a> SocketsView<'a> {
             return Ok((requested, None));
         }
         // A real port is on the loopback as well, so that siblings without access to the network reach it.
-        let binding = self.loopback.reserve(protocol, socket.v6, requested.port())?;
+        let binding = socket.network.loopback().reserve(protocol, socket.v6, requested.port())?;
         let real = if unrestricted {
             requested
         } else if protocol == Protocol::Udp && ip.is_unspecified() && socket.network.has_rule_for(protocol) {
@@ -321,7 +321,7 @@ impl<'a> SocketsView<'a> {
             return Route::Real;
         }
         // Siblings have precedence over the machine's own loopback, as they have in resolution.
-        if self.real_address(protocol, requested).is_err() {
+        if self.real_address(rep, protocol, requested).is_err() {
             if socket.network.rules_allow(requested, how) {
                 return Route::Real;
             }
@@ -336,25 +336,31 @@ impl<'a> SocketsView<'a> {
     fn missing_listener(&self, rep: u32, requested: SocketAddr) -> Option<Waiting> {
         let socket = self.open.sockets.get(&rep)?;
         let is_virtual = requested.ip().is_loopback() && requested.port() != 0 && requested.is_ipv6() == socket.v6;
-        let is_missing = is_virtual && !self.is_announced(rep) && self.real_address(Protocol::Tcp, requested).is_err();
+        let is_missing =
+            is_virtual && !self.is_announced(rep) && self.real_address(rep, Protocol::Tcp, requested).is_err();
         is_missing.then(|| Waiting {
-            loopback: self.loopback.clone(),
+            loopback: socket.network.loopback().clone(),
             address: requested,
             owner: socket.network.id(),
             or_real: socket.network.rules_allow(requested, SocketAddrUse::TcpConnect),
         })
     }
 
-    /// Returns the real address for a virtual one.
-    fn real_address(&self, protocol: Protocol, requested: SocketAddr) -> Result<SocketAddr, LoopbackError> {
-        let port = self.loopback.real_port(protocol, requested.is_ipv6(), requested.port())?;
+    /// The loopback of the component that opened a socket; that of the workload for an accepted connection.
+    fn loopback_of(&self, rep: u32) -> &Arc<Loopback> {
+        self.open.sockets.get(&rep).map_or(self.loopback, |socket| socket.network.loopback())
+    }
+
+    /// Returns the real address for a virtual one of a socket's loopback.
+    fn real_address(&self, rep: u32, protocol: Protocol, requested: SocketAddr) -> Result<SocketAddr, LoopbackError> {
+        let port = self.loopback_of(rep).real_port(protocol, requested.is_ipv6(), requested.port())?;
         Ok(SocketAddr::new(localhost(requested.is_ipv6()), port))
     }
 
     /// Announces a connection from a socket whose real address is `local`.
-    fn announce(&self, local: SocketAddr, to: SocketAddr) -> Result<Announcement, LoopbackError> {
+    fn announce(&self, rep: u32, local: SocketAddr, to: SocketAddr) -> Result<Announcement, LoopbackError> {
         let ip = if local.ip().is_unspecified() { localhost(local.is_ipv6()) } else { local.ip() };
-        self.loopback.announce(SocketAddr::new(ip, local.port()), to)
+        self.loopback_of(rep).announce(SocketAddr::new(ip, local.port()), to)
     }
 
     /// Whether the connection of a socket is announced.
@@ -400,13 +406,13 @@ impl<'a> SocketsView<'a> {
         }
         let requested = match (self.peer(rep), requested) {
             (Some(peer), Some(requested)) if peer != requested => return Err(LoopbackError::NotConnectedTo),
-            (Some(peer), _) => return self.real_address(Protocol::Udp, peer).map(Some),
+            (Some(peer), _) => return self.real_address(rep, Protocol::Udp, peer).map(Some),
             (None, None) => return Ok(None),
             (None, Some(requested)) => requested,
         };
         match self.route(rep, Protocol::Udp, requested) {
             Route::Real => Ok(Some(requested)),
-            Route::Loopback => self.real_address(Protocol::Udp, requested).map(Some),
+            Route::Loopback => self.real_address(rep, Protocol::Udp, requested).map(Some),
         }
     }
 
@@ -418,7 +424,7 @@ impl<'a> SocketsView<'a> {
     /// Returns the local address of a socket as the guest sees it.
     fn visible_local(&self, rep: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
         let local = self.open.sockets.get(&rep).and_then(|socket| socket.local);
-        let local = local.unwrap_or_else(|| self.loopback.to_virtual(protocol, real));
+        let local = local.unwrap_or_else(|| self.loopback_of(rep).to_virtual(protocol, real));
         // A socket that is connected on the loopback has an address of the loopback, even if it was bound to all interfaces.
         if local.ip().is_unspecified() && self.peer(rep).is_some() {
             return SocketAddr::new(localhost(local.is_ipv6()), local.port());
@@ -428,6 +434,6 @@ impl<'a> SocketsView<'a> {
 
     /// Returns the remote address of a socket as the guest sees it.
     fn visible_remote(&self, rep: u32, protocol: Protocol, real: SocketAddr) -> SocketAddr {
-        self.peer(rep).unwrap_or_else(|| self.loopback.to_virtual(protocol, real))
+        self.peer(rep).unwrap_or_else(|| self.loopback_of(rep).to_virtual(protocol, real))
     }
 }

@@ -168,9 +168,9 @@ impl HostTcpSocket for SocketsView<'_> {
         if self.route(rep, Protocol::Tcp, requested) == Route::Real {
             return HostTcpSocket::start_connect(&mut self.inner, this, network, remote);
         }
-        let real = self.real_address(Protocol::Tcp, requested)?;
+        let real = self.real_address(rep, Protocol::Tcp, requested)?;
         let local = self.bind_to_connect(rep, &network)?;
-        let announcement = self.announce(local, real)?;
+        let announcement = self.announce(rep, local, real)?;
         HostTcpSocket::start_connect(&mut self.inner, this, network, real.into())?;
         self.record_connecting(rep, requested, announcement);
         Ok(())
@@ -309,7 +309,8 @@ impl HostIncomingDatagramStream for SocketsView<'_> {
         let rep = this.rep();
         let mut datagrams = HostIncomingDatagramStream::receive(&mut self.inner, this, max)?;
         for datagram in &mut datagrams {
-            datagram.remote_address = self.loopback.to_virtual(Protocol::Udp, datagram.remote_address.into()).into();
+            datagram.remote_address =
+                self.loopback_of(rep).to_virtual(Protocol::Udp, datagram.remote_address.into()).into();
         }
         datagrams.retain(|datagram| self.is_from_peer(rep, datagram.remote_address.into()));
         Ok(datagrams)

@@ -62,7 +62,7 @@ impl SocketsView<'_> {
         if self.route(rep, Protocol::Tcp, requested) == Route::Real {
             return Ok(requested);
         }
-        let real = self.real_address(Protocol::Tcp, requested)?;
+        let real = self.real_address(rep, Protocol::Tcp, requested)?;
         // wasmtime rejects a second connect, and the addresses of the first one stay.
         if self.is_announced(rep) {
             return Ok(real);
@@ -76,7 +76,7 @@ impl SocketsView<'_> {
             ready_output(HostTcpSocket::bind(&mut self.inner, Resource::new_borrow(rep), local.into()))?;
             HostTcpSocket::get_local_address(&mut self.inner, Resource::new_borrow(rep))?
         };
-        let announcement = self.announce(local.into(), real)?;
+        let announcement = self.announce(rep, local.into(), real)?;
         self.record_connecting(rep, requested, announcement);
         Ok(real)
     }
@@ -119,7 +119,7 @@ impl SocketsView<'_> {
 
     /// Returns the source of a datagram as the guest sees it, or `None` when the socket does not receive the datagram.
     fn source(&self, rep: u32, real: SocketAddr) -> Option<SocketAddr> {
-        let visible = self.loopback.to_virtual(Protocol::Udp, real);
+        let visible = self.loopback_of(rep).to_virtual(Protocol::Udp, real);
         self.is_from_peer(rep, visible).then_some(visible)
     }
 }
