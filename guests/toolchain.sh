@@ -45,10 +45,13 @@ for target in wasm32-wasip1 wasm32-wasip2; do
 done
 rm -rf package yowasp-clang-*.tgz debs
 
+# The linker of rustup's toolchain does not know imports under a label yet.
+cargo install --quiet --locked --root "$folder" wasm-component-ld --version 0.5.31
+
 bin=$usr/lib/rustlib/x86_64-unknown-linux-gnu/bin
 cat >"$folder/env.sh" <<ENV
 export RUSTC=$folder/bin/rustc RUSTC_BOOTSTRAP=1
 export PATH=$bin/gcc-ld:\$PATH
-export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$bin/wasm-component-ld
+export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$folder/bin/wasm-component-ld
 ENV
 "$folder/bin/rustc" -V
