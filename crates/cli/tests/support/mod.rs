@@ -182,6 +182,13 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Sends a request; `None` when the server is gone before it has answered.
+    pub async fn try_ask(&mut self, request: http::Request<Full<Bytes>>) -> Option<http::StatusCode> {
+        self.sender.ready().await.ok()?;
+        let response = self.sender.send_request(request).await.ok()?;
+        Some(response.status())
+    }
+
     pub async fn ask(&mut self, request: http::Request<Full<Bytes>>) -> http::Response<Bytes> {
         self.sender.ready().await.unwrap();
         let response = tokio::time::timeout(PATIENCE, self.sender.send_request(request)).await.unwrap().unwrap();

@@ -1,0 +1,45 @@
+//! Loops of calls, for benchmarks.
+
+use std::future::{Future as _, poll_fn};
+use std::task::Poll;
+
+wit_bindgen::generate!({ path: "../wit/bench.wit", world: "bench-stores", generate_all });
+
+use exports::wharf::stores::bench::Guest;
+use wasi::keyvalue::store::open;
+use wasmcloud::keyvalue::store;
+
+struct Bench;
+
+export!(Bench);
+
+impl Guest for Bench {
+    fn empty(count: u32) {
+        for _ in 0..count {
+            wasi::random::insecure::get_insecure_random_u64();
+        }
+    }
+
+    fn gets(count: u32) {
+        let bucket = open("default").unwrap();
+        bucket.set("key", &[7; 100]).unwrap();
+        for _ in 0..count {
+            assert!(bucket.get("key").unwrap().is_some());
+        }
+    }
+
+    async fn sets(count: u32, parallel: u32, size: u32) {
+        let bucket = &store::open("default".to_owned()).await.unwrap();
+        let writer = |first: u32| async move {
+            for number in (first..count).step_by(parallel as usize) {
+                bucket.set(format!("key {number}"), vec![7; size as usize], None).await.unwrap();
+            }
+        };
+        let mut writers: Vec<_> = (0..parallel).map(|first| Box::pin(writer(first))).collect();
+        poll_fn(|cx| {
+            writers.retain_mut(|writer| writer.as_mut().poll(cx).is_pending());
+            if writers.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
