@@ -1,7 +1,7 @@
 //! The benchmarks, with the peers that they compare Wharf with. Figures are ratios within one run; docs/performance.md
 //! records them.
 //!
-//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest | provided`
+//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest | provided | stores`
 
 mod bodies;
 mod calls;
@@ -19,6 +19,7 @@ mod provided;
 mod serve;
 mod sockets;
 mod start;
+mod stores;
 mod streams;
 mod swap;
 
@@ -46,8 +47,9 @@ fn main() -> ExitCode {
         ["features"] => features::run(),
         ["manifest"] => manifest::run(),
         ["provided"] => provided::run(),
+        ["stores"] => stores::run(),
         ["floor", address] => floor::run(address),
-        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest | provided"
+        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest | provided | stores"
             .into()),
     };
     match result {
@@ -62,6 +64,11 @@ fn main() -> ExitCode {
 /// The component of a fixture guest.
 fn guest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/prebuilt").join(format!("{name}.wasm"))
+}
+
+/// The component of a guest of the stores.
+fn stores_guest(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/stores/prebuilt").join(format!("{name}.wasm"))
 }
 
 /// The median; of an even number of values the upper one.
