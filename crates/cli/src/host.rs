@@ -19,6 +19,7 @@ use wharf_messaging::MessagingPlugin;
 use wharf_secrets::SecretsPlugin;
 use wharf_sql::SqlPlugin;
 use wharf_stores::{Policy, PolicyError, ProcessEnvironment};
+use wharf_tls::TlsPlugin;
 
 use crate::args::{EngineArgs, Listen, Profile};
 use crate::error::{self, CliError, Declared, Report};
@@ -94,6 +95,7 @@ impl Parts {
                 Arc::new(ConfigPlugin::new(policy)),
                 Arc::new(LoggingPlugin),
                 Arc::new(SecretsPlugin::new(policy)),
+                Arc::new(TlsPlugin::new(policy)),
                 keyvalue.clone(),
                 Arc::new(BlobStorePlugin::new(policy.clone())),
                 messaging.clone(),

@@ -22,6 +22,7 @@ use wharf::plugin::Provided;
 use wharf::wasi::{Grants, Resolver};
 use wharf::workload::manifest::Protocol;
 use wharf::{Binding, Limit, Limits, Link, Plugin, PluginError, Scope, StoreData, View};
+use wharf_tls::ComponentTls;
 
 use crate::client;
 use crate::fields;
@@ -32,7 +33,8 @@ use crate::size;
 /// Provides [`wasi:http`] 0.2 and 0.3.
 ///
 /// A component may send a request if an entry of its `hosts` allows the scheme, host and port. Any other request fails
-/// with the error code `HTTP-request-denied`.
+/// with the error code `HTTP-request-denied`. Where the host has a [`TlsPlugin`](wharf_tls::TlsPlugin), a component's requests use its
+/// own roots and its client certificate.
 ///
 /// ```
 /// use wharf::{Engine, Host};
@@ -107,7 +109,10 @@ impl View for Http {
             let mut ctx = WasiHttpCtx::new();
             ctx.set_field_size_limit(usize::try_from(tracker.limits().headers).unwrap_or(usize::MAX));
             let resolver = Grants::of(component).resolver();
-            let pool = component.binding().cloned();
+            let pool: Option<Arc<ConnectionPool>> = component.binding().cloned();
+            if let (Some(pool), Some(tls)) = (&pool, component.binding().and_then(ComponentTls::own)) {
+                pool.set_tls(tls);
+            }
             State { ctx, hooks: Hooks { resolver, pool, tracker: tracker.clone(), in_flight: None } }
         });
         WasiHttpCtxView { hooks: &mut state.hooks, table, ctx: &mut state.ctx }

@@ -55,6 +55,11 @@ impl ConnectionPool {
         Self { client: OnceLock::new(), tls: OnceLock::new(), open: Arc::default(), in_flight: Arc::default() }
     }
 
+    /// Connects with these TLS settings from now on, unless the pool has connected before.
+    pub(crate) fn set_tls(&self, tls: &Arc<ClientConfig>) {
+        self.tls.get_or_init(|| tls.clone());
+    }
+
     fn client(&self, resolver: &Resolver, headers: u64) -> HttpClient {
         let make = || {
             let tls = self.tls.get_or_init(|| Arc::new(component_tls())).clone();

@@ -168,10 +168,16 @@ async fn mistakes_are_found_before_anything_runs() {
     let closed = host(&Policy::default());
     let plan = closed.plan(&workload(&closed, folder.path(), MANIFEST)).await;
     let refused = shown(&plan.problems);
-    for place in
-        ["secrets.key-one.file", "secrets.key-two.env", "components.one.config-from.0.file", "components.one.config-from.2.env"]
-    {
-        assert!(refused.iter().any(|problem| problem.starts_with(&format!("{place}: this host lets no"))), "{refused:?}");
+    for place in [
+        "secrets.key-one.file",
+        "secrets.key-two.env",
+        "components.one.config-from.0.file",
+        "components.one.config-from.2.env",
+    ] {
+        assert!(
+            refused.iter().any(|problem| problem.starts_with(&format!("{place}: this host lets no"))),
+            "{refused:?}"
+        );
     }
 }
 
