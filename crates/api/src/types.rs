@@ -47,6 +47,9 @@ pub struct WorkloadSummary {
     pub id: String,
     /// Where it is between start and stop.
     pub state: State,
+    /// The plugins that it uses and that cannot serve it, and why. Empty when all can.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unhealthy: Vec<PluginHealth>,
 }
 
 /// The status of a workload.

@@ -99,7 +99,18 @@ fn every_type_has_the_json_of_its_golden_file() {
             version: "0.1.0".to_owned(),
             api_version: API_VERSION,
             uptime_ms: 1500,
-            workloads: vec![WorkloadSummary { id: "default/guestbook".to_owned(), state: State::Starting }],
+            workloads: vec![
+                WorkloadSummary { id: "default/guestbook".to_owned(), state: State::Starting, unhealthy: Vec::new() },
+                WorkloadSummary {
+                    id: "default/shop".to_owned(),
+                    state: State::Running,
+                    unhealthy: vec![PluginHealth {
+                        plugin: "keyvalue".to_owned(),
+                        healthy: false,
+                        detail: Some("store `sessions`: the server does not answer".to_owned()),
+                    }],
+                },
+            ],
         },
     );
     golden("workload-status", &status());
@@ -144,8 +155,17 @@ fn text() -> impl Strategy<Value = String> {
     any::<String>()
 }
 
+fn healths() -> impl Strategy<Value = PluginHealth> {
+    (text(), any::<bool>(), option::of(text())).prop_map(|(plugin, healthy, detail)| PluginHealth {
+        plugin,
+        healthy,
+        detail,
+    })
+}
+
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
-    let summary = (text(), select(&STATES[..])).prop_map(|(id, state)| WorkloadSummary { id, state });
+    let summary = (text(), select(&STATES[..]), vec(healths(), 0..3))
+        .prop_map(|(id, state, unhealthy)| WorkloadSummary { id, state, unhealthy });
     let labels = btree_map(text(), text(), 0..4);
     (text(), text(), labels, text(), any::<u32>(), any::<u64>(), vec(summary, 0..4)).prop_map(
         |(id, friendly_name, labels, version, api_version, uptime_ms, workloads)| Heartbeat {
@@ -164,11 +184,7 @@ fn statuses() -> impl Strategy<Value = WorkloadStatus> {
     let states = [ServiceState::Running, ServiceState::Restarting, ServiceState::Ended, ServiceState::Failed];
     let service = (names(), any::<u64>(), select(states.to_vec()))
         .prop_map(|(component, restarts, state)| ServiceStatus { component, restarts, state });
-    let health = (text(), any::<bool>(), option::of(text())).prop_map(|(plugin, healthy, detail)| PluginHealth {
-        plugin,
-        healthy,
-        detail,
-    });
+    let health = healths();
     let refusals = btree_map(select(Limit::ALL), any::<u64>(), 0..4);
     let lists = (vec(names(), 0..3), vec(service, 0..3), vec(health, 0..3), vec(text(), 0..3));
     (text(), option::of(text()), select(&STATES[..]), any::<[usize; 4]>(), refusals, any::<u64>(), lists).prop_map(

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use wasmtime::component::Val;
@@ -234,9 +235,21 @@ impl Host {
         Ok(call::call_wave(&entry, text).await?)
     }
 
-    /// Reports that the host is alive, and which workloads it has.
-    pub fn heartbeat(&self) -> Heartbeat {
-        let workloads = self.0.workloads.list().into_iter().map(|(id, state)| WorkloadSummary { id, state }).collect();
+    /// The ids of all workloads, whether they start, run or stop.
+    pub fn workload_ids(&self) -> Vec<String> {
+        self.0.workloads.list().into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Reports that the host is alive, which workloads it has, and which plugins cannot serve them. A plugin has 2 seconds to report.
+    pub async fn heartbeat(&self) -> Heartbeat {
+        let summaries = self.0.workloads.list().into_iter().map(|(id, state)| async move {
+            let mut unhealthy = Vec::new();
+            if let Ok(Slot::Running(running)) = self.0.workloads.find(&id) {
+                unhealthy = running.health().await;
+                unhealthy.retain(|plugin| !plugin.healthy);
+            }
+            WorkloadSummary { id, state, unhealthy }
+        });
         Heartbeat {
             id: self.0.id.clone(),
             friendly_name: self.0.friendly_name.clone(),
@@ -244,7 +257,7 @@ impl Host {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_version: API_VERSION,
             uptime_ms: millis(self.0.started.elapsed()),
-            workloads,
+            workloads: join_all(summaries).await,
         }
     }
 

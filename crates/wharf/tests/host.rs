@@ -44,11 +44,11 @@ async fn starts_calls_and_stops_a_workload() {
     assert_eq!(status.entries, [name("seven")]);
     assert_eq!(host.call_wave("default/w", "seven", "seven()").await.unwrap(), ["7"]);
 
-    let heartbeat = host.heartbeat();
+    let heartbeat = host.heartbeat().await;
     assert_eq!((heartbeat.friendly_name.as_str(), heartbeat.labels["zone"].as_str()), ("berth", "a"));
     assert_eq!(heartbeat.workloads[0].id, "default/w");
     assert_eq!(heartbeat.workloads[0].state, State::Running);
-    assert_ne!(heartbeat.id, builder().build().unwrap().heartbeat().id);
+    assert_ne!(heartbeat.id, builder().build().unwrap().heartbeat().await.id);
 
     assert!(matches!(host.workload_start(seven("w")).await, Err(StartError::AlreadyRunning { .. })));
     assert_eq!(host.workload_stop("default/w").await.unwrap().state, State::Stopped);
@@ -65,10 +65,10 @@ async fn runs_many_workloads() {
     for status in futures_util::future::join_all(started).await {
         status.unwrap();
     }
-    assert_eq!(host.heartbeat().workloads.len(), 50);
+    assert_eq!(host.heartbeat().await.workloads.len(), 50);
     assert_eq!(host.call_wave("default/w17", "seven", "seven()").await.unwrap(), ["7"]);
     host.shutdown().await;
-    assert!(host.heartbeat().workloads.is_empty());
+    assert!(host.heartbeat().await.workloads.is_empty());
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn reports_every_problem_at_once() {
     let Err(StartError::Invalid { unloaded, problems }) = host.workload_start(workload).await else { panic!() };
     assert_eq!(unloaded.len(), 2, "{unloaded:?}");
     assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(host.heartbeat().workloads.is_empty(), "the id is free again");
+    assert!(host.heartbeat().await.workloads.is_empty(), "the id is free again");
     host.workload_start(seven("w")).await.unwrap();
 }
 
@@ -241,7 +241,7 @@ async fn a_trigger_attaches_detaches_and_refuses() {
     let error = host.workload_start(seven("refused")).await.unwrap_err();
     assert!(error.to_string().contains("not this one"));
     assert_eq!(counts(&first), (1, 1), "a refusal leaves nothing attached");
-    assert!(host.heartbeat().workloads.is_empty());
+    assert!(host.heartbeat().await.workloads.is_empty());
 }
 
 #[tokio::test]

@@ -218,7 +218,7 @@ impl Hosted {
     fn check_settled(&self) {
         let record = self.record.lock();
         assert!(record.broken.is_empty(), "{:?}", record.broken);
-        let running: Vec<_> = self.host.heartbeat().workloads.into_iter().map(|workload| workload.id).collect();
+        let running: Vec<_> = self.host.workload_ids();
         assert_eq!(running, record.attached.keys().cloned().collect::<Vec<_>>(), "what runs is what is served");
         for (id, attached) in &record.attached {
             let running = self.host.running(id).unwrap();
@@ -233,7 +233,7 @@ impl Hosted {
     /// What holds after `shutdown`.
     async fn check_end(&self) {
         self.check_settled();
-        assert!(self.host.heartbeat().workloads.is_empty());
+        assert!(self.host.heartbeat().await.workloads.is_empty());
         let late = self.host.workload_start(workload("late", 1)).await;
         assert!(matches!(late, Err(StartError::ShuttingDown)), "{late:?}");
         // A task that still held a version would keep it for ever; one that is about to end does not.
@@ -248,7 +248,7 @@ impl Hosted {
     /// Waits until nothing starts or stops.
     async fn settle(&self) {
         let settled = async {
-            while self.host.heartbeat().workloads.iter().any(|workload| workload.state != State::Running) {
+            while self.host.heartbeat().await.workloads.iter().any(|workload| workload.state != State::Running) {
                 tokio::task::yield_now().await;
             }
         };
@@ -453,7 +453,7 @@ impl StateMachineTest for OneAfterTheOther {
 
 /// Whether the host runs what the model says, and nothing else.
 async fn matches(hosted: &Hosted, model: &Model) -> bool {
-    let settled = hosted.host.heartbeat().workloads;
+    let settled = hosted.host.heartbeat().await.workloads;
     if settled.len() != model.0.len() || settled.iter().any(|workload| workload.state != State::Running) {
         return false;
     }

@@ -318,7 +318,7 @@ async fn a_refusal_releases_what_was_opened() {
         "red close default/w",
     ];
     assert_eq!(*log.lock().unwrap(), expected);
-    assert!(host.heartbeat().workloads.is_empty());
+    assert!(host.heartbeat().await.workloads.is_empty());
 }
 
 /// Never opens.
@@ -355,7 +355,7 @@ async fn stuck_start() -> (Host, Arc<Mutex<Vec<String>>>, tokio::task::JoinHandl
     while log.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(host.heartbeat().workloads[0].state, State::Starting);
+    assert_eq!(host.heartbeat().await.workloads[0].state, State::Starting);
     (host, log, start)
 }
 
@@ -368,7 +368,7 @@ async fn a_stop_cancels_a_start() {
         tokio::task::yield_now().await;
     }
     assert_eq!(*log.lock().unwrap(), ["red open", "red close default/w"]);
-    assert!(host.heartbeat().workloads.is_empty(), "the id is free again");
+    assert!(host.heartbeat().await.workloads.is_empty(), "the id is free again");
 }
 
 #[tokio::test]
@@ -376,9 +376,9 @@ async fn a_shutdown_leaves_no_workload() {
     let (host, _, start) = stuck_start().await;
     // A caller that goes away cancels nothing.
     start.abort();
-    assert_eq!(host.heartbeat().workloads.len(), 1);
+    assert_eq!(host.heartbeat().await.workloads.len(), 1);
     host.shutdown().await;
-    assert!(host.heartbeat().workloads.is_empty());
+    assert!(host.heartbeat().await.workloads.is_empty());
     let late = workload(&host, "name = 'late'\n[components.c]\nsource = 'clock.wat'\n");
     assert!(matches!(host.workload_start(late).await, Err(StartError::ShuttingDown)));
 }

@@ -78,7 +78,10 @@ impl HostApi for Fake {
             version: "0.0.0".to_owned(),
             api_version: API_VERSION,
             uptime_ms: 1,
-            workloads: ids.into_iter().map(|id| WorkloadSummary { id, state: State::Running }).collect(),
+            workloads: ids
+                .into_iter()
+                .map(|id| WorkloadSummary { id, state: State::Running, unhealthy: Vec::new() })
+                .collect(),
         })
     }
 

@@ -120,7 +120,7 @@ async fn reload(host: &Host, args: &Up) -> Result<(), CliError> {
     let before = versions(host);
     let failed = apply(host, declared).await;
     let mut removed: Vec<Workload> = Vec::new();
-    for id in host.heartbeat().workloads.into_iter().map(|workload| workload.id).filter(|id| !wanted.contains(id)) {
+    for id in host.workload_ids().into_iter().filter(|id| !wanted.contains(id)) {
         let Ok(running) = host.running(&id) else { continue };
         // The only error is that the workload has stopped already.
         host.workload_stop(&id).await.ok();
@@ -149,7 +149,7 @@ async fn reload(host: &Host, args: &Up) -> Result<(), CliError> {
 
 /// The versions that run.
 fn versions(host: &Host) -> Vec<Arc<Running>> {
-    host.heartbeat().workloads.iter().filter_map(|workload| host.running(&workload.id).ok()).collect()
+    host.workload_ids().iter().filter_map(|id| host.running(id).ok()).collect()
 }
 
 /// Starts or replaces workloads, [`CONCURRENT_STARTS`] at a time. Returns those that failed, with their errors.

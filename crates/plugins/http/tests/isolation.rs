@@ -21,7 +21,7 @@ async fn spinning_components_do_not_block_the_neighbour_or_the_host() {
         for _ in 0..50 {
             server.assert_neighbour_responds().await;
         }
-        assert_eq!(server.host.heartbeat().workloads.len(), 2);
+        assert_eq!(server.host.heartbeat().await.workloads.len(), 2);
         // A client that disconnects ends its call.
         drop(spinning);
         server.wait_until("no call spins", |status| status.calls == 0).await;

@@ -10,7 +10,7 @@ use crate::run::call::CallError;
 #[async_trait]
 impl HostApi for Host {
     async fn heartbeat(&self) -> Result<Heartbeat, ApiError> {
-        Ok(Self::heartbeat(self))
+        Ok(Self::heartbeat(self).await)
     }
 
     async fn workload_start(&self, workload: Workload) -> Result<WorkloadStatus, ApiError> {

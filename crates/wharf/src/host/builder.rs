@@ -28,7 +28,8 @@ use crate::wasi::{self, Wasi};
 /// use wharf::workload::Ceilings;
 /// use wharf::{Engine, Host, Limits, stdio};
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut ceilings = Ceilings::default();
 /// ceilings.instances = Some(100);
 /// let host = Host::builder(Engine::builder().pooling(false).build()?)
@@ -39,7 +40,7 @@ use crate::wasi::{self, Wasi};
 ///     .friendly_name("edge-1")
 ///     .label("zone", "eu")
 ///     .build()?;
-/// assert_eq!(host.heartbeat().friendly_name, "edge-1");
+/// assert_eq!(host.heartbeat().await.friendly_name, "edge-1");
 /// # Ok(())
 /// # }
 /// ```

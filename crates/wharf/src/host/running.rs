@@ -163,7 +163,8 @@ impl Running {
         all
     }
 
-    async fn health(&self) -> Vec<PluginHealth> {
+    /// The health of the plugins that it uses.
+    pub(super) async fn health(&self) -> Vec<PluginHealth> {
         let health = self.opened.iter().map(|opened| async move {
             let plugin = opened.plugin().to_owned();
             match opened.health().await {
