@@ -25,7 +25,7 @@ struct Set {
     shared: &'static [&'static str],
 }
 
-const SETS: [Set; 5] = [
+const SETS: [Set; 6] = [
     Set {
         workspace: "guests",
         crates: "guests/rust",
@@ -39,6 +39,13 @@ const SETS: [Set; 5] = [
         output: "guests/stores/prebuilt",
         prefix: "",
         shared: &["guests/stores/Cargo.toml", "guests/stores/Cargo.lock", "guests/stores/wit", "guests/stores/shared"],
+    },
+    Set {
+        workspace: "examples/blobs",
+        crates: "examples/blobs",
+        output: "examples/blobs/components",
+        prefix: "blobs-",
+        shared: &["examples/blobs/Cargo.toml", "examples/blobs/Cargo.lock", "examples/blobs/wit"],
     },
     Set {
         workspace: "examples/guestbook",
