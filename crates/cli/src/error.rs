@@ -149,8 +149,13 @@ pub(crate) fn start(declared: &Declared, error: StartError) -> CliError {
         return CliError::Workload(problems(declared, &unloaded, &found));
     }
     let file = || declared.file.as_ref().map(|file| file.display().to_string());
+    let place = |error: &StartError| match error {
+        // The manifest is not to blame.
+        StartError::Provided(_) => None,
+        error => error.place().map_or_else(file, |place| declared.place(&place)),
+    };
     let located = |error: &StartError| {
-        let place = error.place().map_or_else(file, |place| declared.place(&place));
+        let place = place(error);
         Diagnostic::error(error.to_string()).at(place).with_hint(error.hint().as_deref())
     };
     // The first error determines the exit code.
@@ -161,12 +166,13 @@ pub(crate) fn start(declared: &Declared, error: StartError) -> CliError {
         | StartError::Compile { .. }
         | StartError::Link(_)
         | StartError::Plugin(_)
+        | StartError::Refused { .. }
         | StartError::Trigger { .. } => CliError::Workload,
         _ => CliError::Host,
     };
     // One error has its sources printed.
     if error.each().len() == 1 {
-        let (place, hint) = (error.place().map_or_else(file, |place| declared.place(&place)), error.hint());
+        let (place, hint) = (place(&error), error.hint());
         return wrap(Diagnostic::error(error).at(place).with_hint(hint.as_deref()).into());
     }
     wrap(Report { diagnostics: error.each().iter().map(located).collect(), omitted: 0 })

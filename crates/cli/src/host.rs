@@ -6,8 +6,8 @@ use std::sync::Arc;
 use wharf::engine::cache::Cache;
 use wharf::host::CommandTrigger;
 use wharf::stdio::{self, Stdio};
-use wharf::workload::HostConfig;
 use wharf::workload::manifest::Extensions;
+use wharf::workload::{HostConfig, Workload};
 use wharf::{Engine, Host, HostBuilder, Plugin, Profiling, Trigger};
 use wharf_blobstore::BlobStorePlugin;
 use wharf_config::ConfigPlugin;
@@ -144,24 +144,28 @@ fn state_folder(args: &EngineArgs) -> Option<PathBuf> {
     args.state.clone().or_else(user)
 }
 
-/// A host with every plugin of this program.
-pub(crate) fn builder(args: &EngineArgs, stdio: impl Stdio) -> Result<HostBuilder, CliError> {
+/// The components of the host's configuration that workloads may use, and their places in it.
+pub(crate) struct Provided(Option<(Workload, Declared)>);
+
+impl Provided {
+    /// Provides the components to the workloads of a host.
+    pub(crate) async fn to(self, host: &Host) -> Result<(), CliError> {
+        let Some((workload, declared)) = self.0 else { return Ok(()) };
+        host.provide(workload).await.map_err(|error| error::start(&declared, error))
+    }
+}
+
+/// A host with every plugin of this program, and the components that it provides.
+pub(crate) fn builder(args: &EngineArgs, stdio: impl Stdio) -> Result<(HostBuilder, Provided), CliError> {
     let file = args.host_config.as_deref();
     let config = file.map(manifest::host_config).transpose()?.unwrap_or_default();
     let policy = policy(args, file, &config)?;
     let host = Host::builder(engine(args)?).ceilings(config.ceilings).stdio(stdio);
     let Parts { plugins, triggers } = Parts::new(&policy);
     let host = plugins.into_iter().fold(host, HostBuilder::shared_plugin);
-    Ok(triggers.into_iter().fold(host, HostBuilder::shared_trigger))
-}
-
-/// Provides the components of the host's configuration to all workloads.
-pub(crate) async fn provide(host: &Host, args: &EngineArgs) -> Result<(), CliError> {
-    let Some(file) = args.host_config.as_deref() else { return Ok(()) };
-    let HostConfig { provided, spans, .. } = manifest::host_config(file)?;
-    let Some(provided) = provided else { return Ok(()) };
-    let declared = Declared { file: Some(file.to_owned()), spans };
-    host.provide(provided).await.map_err(|error| error::start(&declared, error))
+    let declared = Declared { file: file.map(Path::to_path_buf), spans: config.spans };
+    let provided = Provided(config.provided.map(|provided| (provided, declared)));
+    Ok((triggers.into_iter().fold(host, HostBuilder::shared_trigger), provided))
 }
 
 pub(crate) fn build(builder: HostBuilder) -> Result<Host, CliError> {
@@ -169,9 +173,10 @@ pub(crate) fn build(builder: HostBuilder) -> Result<Host, CliError> {
 }
 
 /// A host that resolves and fuses but never instantiates, so it has neither a pool nor a cache.
-pub(crate) fn planner(args: &EngineArgs) -> Result<Host, CliError> {
+pub(crate) fn planner(args: &EngineArgs) -> Result<(Host, Provided), CliError> {
     let args = EngineArgs { pool: Some(0), no_cache: true, ..args.clone() };
-    build(builder(&args, stdio::Null)?)
+    let (builder, provided) = builder(&args, stdio::Null)?;
+    Ok((build(builder)?, provided))
 }
 
 /// The certificate and key of the command line, if there are any.

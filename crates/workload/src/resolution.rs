@@ -20,7 +20,7 @@ pub struct Resolution {
 }
 
 /// A component that the host provides, as one workload uses it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProvidedComponent {
     /// Its name on the host.
     pub component: Name,

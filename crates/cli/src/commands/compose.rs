@@ -13,7 +13,7 @@ use crate::{host, logging, manifest};
 
 pub(crate) async fn compose(engine: &EngineArgs, args: &Compose) -> Result<ExitCode, CliError> {
     let (workload, declared) = manifest::read(&args.path)?;
-    let plan = host::planner(engine)?.plan(&workload).await;
+    let plan = host::planner(engine)?.0.plan(&workload).await;
     let report = error::problems(&declared, &plan.unloaded, &plan.problems);
     if !plan.is_runnable() {
         return Err(CliError::Workload(report));

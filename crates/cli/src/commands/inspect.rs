@@ -37,7 +37,7 @@ struct Import {
 pub(crate) async fn inspect(engine: &EngineArgs, args: &Inspect) -> Result<ExitCode, CliError> {
     let name = Name::nearest("component");
     let workload = Workload::new(name.clone()).with_component(name.clone(), Component::from_path(&args.component));
-    let host = host::planner(engine)?;
+    let (host, _) = host::planner(engine)?;
     let plan = host.plan(&workload).await;
     if !plan.unloaded.is_empty() {
         return Err(CliError::Workload(error::problems(&Declared::default(), &plan.unloaded, &[])));

@@ -23,8 +23,8 @@ use crate::{host, logging, manifest};
 
 pub(crate) async fn plan(engine: &EngineArgs, args: &Plan) -> Result<ExitCode, CliError> {
     let (workload, declared) = manifest::read(&args.path)?;
-    let host = host::planner(engine)?;
-    host::provide(&host, engine).await?;
+    let (host, provided) = host::planner(engine)?;
+    provided.to(&host).await?;
     let plan = host.plan(&workload).await;
     match args.format {
         PlanFormat::Text => print(&workload, &plan),

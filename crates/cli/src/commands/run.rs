@@ -19,8 +19,9 @@ pub(crate) async fn run(engine: &EngineArgs, args: &Run) -> Result<ExitCode, Cli
     let limits = workload.components[&name].limits.clone();
     // A dedicated thread may block in a system call, and a time limit could not interrupt it there.
     let dedicated = limits.time.is_none() && limits.cpu.is_none();
-    let host = host::build(host::builder(&engine, stdio::Inherit)?.dedicated(dedicated))?;
-    host::provide(&host, &engine).await?;
+    let (builder, provided) = host::builder(&engine, stdio::Inherit)?;
+    let host = host::build(builder.dedicated(dedicated))?;
+    provided.to(&host).await?;
     let started = output::progress("starting", host.workload_start(workload)).await;
     started.map_err(|error| error::start(&Declared::default(), error))?;
     let entry = host.entry(&id, name.as_str()).map_err(|error| CliError::Host(Report::error(error)))?;

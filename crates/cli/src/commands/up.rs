@@ -38,13 +38,14 @@ pub(crate) async fn serve(
     listen: &Listen,
     manifests: Option<&Up>,
 ) -> Result<ExitCode, CliError> {
-    let host = host::build(host::builder(engine, stdio::Log)?.trigger(server.clone()))?;
-    host::provide(&host, engine).await?;
+    let (builder, provided) = host::builder(engine, stdio::Log)?;
+    let host = host::build(builder.trigger(server.clone()))?;
+    provided.to(&host).await?;
     let mut signals = Signals::new()?;
     let starting = output::progress("starting", start(&host, &declared));
     tokio::select! {
         started = starting => started?,
-        () = signals.stop() => return Ok(ExitCode::SUCCESS),
+        () = signals.stop() => return drain(&host, &mut signals).await,
     }
     announce(&declared, &server);
     server.accept();

@@ -31,7 +31,11 @@ impl Host {
             () = taken.cancelled() => return Err(StartError::Stopped { id }),
         };
         let running = Arc::new(started);
-        if let Err(refusal) = self.bind_provided(&running).await {
+        let bound = tokio::select! {
+            bound = self.bind_provided(&running) => bound,
+            () = taken.cancelled() => Err(StartError::Stopped { id: id.clone() }),
+        };
+        if let Err(refusal) = bound {
             self.unbind_provided(&running, None).await;
             running.stop(tokio::time::Instant::now()).await;
             return Err(refusal);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use workload::manifest::Source;
 use workload::resolve::conflicts;
-use workload::{Name, Problem, Workload};
+use workload::{ComponentType, Name, Problem, Workload};
 
 use super::running::Running;
 use super::start::{self, StartError};
@@ -56,8 +56,10 @@ impl Host {
             }
         }
         let types = std::mem::take(&mut plan.loaded.types);
+        let deaf: Vec<_> = workload.components.keys().filter(|name| is_deaf(&workload, &types, name)).collect();
+        let deaf: Vec<_> = deaf.into_iter().map(service_that_hears).collect();
         let offered = workload::resolve::Provided::new(types, plan.resolution);
-        let problems: Vec<_> = conflicts(&offered).into_iter().map(conflict).collect();
+        let problems: Vec<_> = conflicts(&offered).into_iter().map(conflict).chain(deaf).collect();
         if !problems.is_empty() {
             return Err(StartError::Invalid { unloaded: Vec::new(), problems });
         }
@@ -71,6 +73,20 @@ fn own_id() -> (Name, Name) {
     #[allow(clippy::expect_used, reason = "both are kebab-case")]
     let name = |text: &str| Name::new(text).expect("kebab-case");
     (name(Workload::HOST_NAMESPACE), name("provided"))
+}
+
+/// Whether a component is a service that exports the lifecycle: its one instance would have to answer while it runs.
+fn is_deaf(workload: &Workload, types: &BTreeMap<Name, ComponentType>, name: &Name) -> bool {
+    let hears = |ty: &ComponentType| ty.exports().iter().any(|export| export.name.starts_with(lifecycle::INTERFACE));
+    workload.components[name].service.is_some() && types.get(name).is_some_and(hears)
+}
+
+fn service_that_hears(name: &Name) -> Problem {
+    Problem::Invalid {
+        place: format!("components.{name}.service"),
+        message: format!("`{name}` exports `wasmcloud:host/workload-lifecycle`, which a service cannot answer"),
+        hint: Some("export it from a component of its own, which shares a store with the service".to_owned()),
+    }
 }
 
 fn conflict((interface, components): (String, Vec<Name>)) -> Problem {
@@ -91,7 +107,7 @@ impl ProvidedComponents {
             running.start_services(&running.declared_services()).await;
             Ok(running)
         };
-        self.running.get_or_try_init(|| start).await
+        self.running.get_or_try_init(|| start).await.map_err(|error| StartError::Provided(Box::new(error)))
     }
 
     /// Stops the workload of the components, when no other one is left.

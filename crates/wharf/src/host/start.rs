@@ -87,6 +87,9 @@ pub enum StartError {
         /// Why.
         message: String,
     },
+    /// The components that the host provides do not start. Places are those of the host's own workload.
+    #[error("the host's own components do not start: {0}")]
+    Provided(#[source] Box<StartError>),
     /// Several of these errors.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<StartError>),
@@ -148,6 +151,9 @@ impl StartError {
         match self {
             Self::AlreadyRunning { .. } => Some("stop it first, update it, or give this one another name".into()),
             Self::NotRunning { .. } => Some("start it instead".into()),
+            Self::Provided(_) => {
+                Some("the host's operator has to correct it: `provided` in the host's configuration".into())
+            }
             Self::Plugin(error) => error.error.advice().map(str::to_owned),
             Self::Trigger { error, .. } => error.advice().map(str::to_owned),
             _ => None,
@@ -262,7 +268,8 @@ pub(super) async fn open(host: &Arc<Inner>, compiled: Compiled) -> Result<Runnin
         Some(provided) => Some(Box::pin(provided.running(host)).await?.grants().await),
         None => None,
     };
-    let calls = Arc::new(CallTracker::new(host.ceilings.instances));
+    // The host's own components are not bound by what it lets manifests have.
+    let calls = Arc::new(CallTracker::new(host.ceilings.instances.filter(|_| !workload.is_of_host())));
     let mut entries = BTreeMap::new();
     for (unit, code) in units.into_iter().zip(linked) {
         let slots = grants.contexts(&unit.slots, &resolution.provided, provided.as_deref(), &host.plugins);

@@ -60,6 +60,16 @@ pub enum InvokeError {
     Terminated(#[from] Termination),
 }
 
+impl InvokeError {
+    /// Whether the call did not begin because the component takes no more calls now, so that a later one may succeed.
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::Admission(error) => *error != AdmissionError::Stopped,
+            Self::Terminated(error) => matches!(error, Termination::NoInstance),
+        }
+    }
+}
+
 impl Entry {
     /// Makes a call in an instance by the unit's policy, within the unit's limits. Dropped, the call ends.
     ///

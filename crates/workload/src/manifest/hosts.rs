@@ -79,6 +79,9 @@ pub enum HostRuleError {
     /// The rule has a path.
     #[error("a host rule has no path; try `{0}`")]
     Path(String),
+    /// The rule has a user or a password, which its text is not repeated for.
+    #[error("a host rule has no user and no password; write it as `[scheme://]host[:port]`")]
+    User,
 }
 
 impl HostRule {
@@ -156,6 +159,9 @@ impl HostRule {
 impl FromStr for HostRule {
     type Err = HostRuleError;
     fn from_str(text: &str) -> Result<Self, HostRuleError> {
+        if text.contains('@') {
+            return Err(HostRuleError::User);
+        }
         let (protocol, rest) = match text.split_once("://") {
             Some((scheme, rest)) => {
                 let known = Protocol::ALL.iter().find(|(name, _)| *name == scheme);

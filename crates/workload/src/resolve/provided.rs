@@ -6,13 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::ComponentTypes;
-use super::candidates::Exports;
+use super::candidates::{Exports, may_serve};
+use crate::component::Extern;
+use crate::interface::InterfaceName;
 use crate::name::Name;
 use crate::resolution::{ProvidedComponent, Provider, Resolution, ResolvedImport};
 use crate::workload::Workload;
 
 /// The interface by which a provided component asks who calls it, without its version.
 const IDENTITY: &str = "wasmcloud:host/identity";
+/// What a component exports for the host to call, and for no workload.
+const OF_THE_HOST: [&str; 2] = ["wasmcloud:host/workload-lifecycle", "wasi:cli/run"];
 
 /// The components that a host provides to every workload.
 #[derive(Debug, Default)]
@@ -61,7 +65,12 @@ impl Provided {
                 _ => None,
             })
             .collect();
-        Exports::index_of(&self.types, |name, export| !taken.contains(&(name, export.name.as_str())))
+        let is_for_host = |export: &Extern| {
+            export.interface.as_ref().is_some_and(|name| OF_THE_HOST.contains(&name.unversioned().as_str()))
+        };
+        Exports::index_of(&self.types, |name, export| {
+            !is_for_host(export) && !taken.contains(&(name, export.name.as_str()))
+        })
     }
 
     fn exports(&self, component: &Name, export: &str) -> bool {
@@ -70,18 +79,18 @@ impl Provided {
 
     /// Adds the provided components that a workload's imports reach, and what those reach.
     pub(super) fn add_used(&self, workload: &Workload, resolution: &mut Resolution) {
-        let mut queue = VecDeque::new();
+        let (mut queue, mut names) = (VecDeque::new(), Names { workload, of: BTreeMap::new() });
         for (importer, imports) in &mut resolution.components {
             for import in imports {
                 if let Provider::Provided { component, .. } = &mut import.provider {
                     let of = self.used_by(component, importer);
-                    *component = alias(workload, &of);
+                    *component = names.of(&of);
                     queue.push_back(of);
                 }
             }
         }
         while let Some(of) = queue.pop_front() {
-            let name = alias(workload, &of);
+            let name = names.of(&of);
             if resolution.provided.contains_key(&name) {
                 continue;
             }
@@ -92,7 +101,7 @@ impl Provided {
                         || ProvidedComponent { component: component.clone(), caller: None },
                         |caller| self.used_by(component, caller),
                     );
-                    let (component, export, instead_of) = (alias(workload, &of), export.clone(), instead_of.clone());
+                    let (component, export, instead_of) = (names.of(&of), export.clone(), instead_of.clone());
                     import.provider = Provider::Provided { component, export, instead_of };
                     queue.push_back(of);
                 }
@@ -116,23 +125,42 @@ fn siblings(imports: &[ResolvedImport]) -> impl Iterator<Item = &Name> {
     })
 }
 
-/// The name of a provided component in a workload, which no component of the workload has.
-fn alias(workload: &Workload, of: &ProvidedComponent) -> Name {
-    let ProvidedComponent { component, caller } = of;
-    let mut name =
-        caller.as_ref().map_or_else(|| format!("host-{component}"), |caller| format!("host-{component}-for-{caller}"));
-    while workload.components.contains_key(name.as_str()) {
-        name.insert_str(0, "host-");
-    }
-    Name::joined(name)
+/// The names of provided components in a workload: one for each, which no other component has.
+struct Names<'w> {
+    workload: &'w Workload,
+    of: BTreeMap<ProvidedComponent, Name>,
 }
 
-/// Interfaces that several provided components offer, each with the components.
-pub fn conflicts(provided: &Provided) -> BTreeMap<String, Vec<Name>> {
-    let mut offered: BTreeMap<String, Vec<Name>> = BTreeMap::new();
-    for (component, export) in provided.offered().iter() {
-        offered.entry(export.name.clone()).or_default().push(component.clone());
+impl Names<'_> {
+    fn of(&mut self, used: &ProvidedComponent) -> Name {
+        if let Some(name) = self.of.get(used) {
+            return name.clone();
+        }
+        let ProvidedComponent { component, caller } = used;
+        let caller = caller.as_ref().map_or_else(String::new, |caller| format!("-for-{caller}"));
+        let mut name = Name::joined(format!("host-{component}{caller}"));
+        while self.workload.components.contains_key(&name) || self.of.values().any(|taken| *taken == name) {
+            name = Name::joined(format!("host-{name}"));
+        }
+        self.of.insert(used.clone(), name.clone());
+        name
     }
-    offered.retain(|_, components| components.len() > 1);
-    offered
+}
+
+/// Interfaces that several provided components offer, on one track of versions, each with the components.
+pub fn conflicts(provided: &Provided) -> BTreeMap<String, Vec<Name>> {
+    let offered: Vec<_> = provided.offered().iter().collect();
+    let mut conflicts: BTreeMap<String, Vec<Name>> = BTreeMap::new();
+    for (component, export) in &offered {
+        let others = offered.iter().filter(|(other, theirs)| other != component && may_serve(theirs, export));
+        let mut all: Vec<Name> = others.map(|(other, _)| (*other).clone()).collect();
+        if !all.is_empty() {
+            all.push((*component).clone());
+            all.sort();
+            all.dedup();
+            let interface = export.interface.as_ref().map_or_else(|| export.name.clone(), InterfaceName::unversioned);
+            conflicts.insert(interface, all);
+        }
+    }
+    conflicts
 }

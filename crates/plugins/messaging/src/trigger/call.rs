@@ -55,12 +55,15 @@ impl Version {
             Ok(outcome) => return Handled::Outcome(outcome),
             Err(error) => error,
         };
+        if error.is_busy() {
+            tracing::debug!(component = %entry.name(), %error, "a message waits");
+            return Handled::Busy;
+        }
         entry.tracker().log_failure(&error.to_string());
         match error {
             InvokeError::Admission(AdmissionError::Stopped) | InvokeError::Terminated(Termination::Stopped) => {
                 Handled::Stopped
             }
-            InvokeError::Admission(_) | InvokeError::Terminated(Termination::NoInstance) => Handled::Busy,
             InvokeError::Terminated(Termination::Time(_) | Termination::AfterResponse(_) | Termination::Cpu(_)) => {
                 Handled::Outcome(Outcome::TimedOut)
             }

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::time::Instant;
 use wasmtime::component::Accessor;
 use workload::{InterfaceName, Name, Provider, Resolution};
 
@@ -56,6 +59,13 @@ mod bindings {
 use bindings::Plugin;
 use bindings::exports::wasmcloud::host::workload_lifecycle::{InterfaceBinding, Version, WorkloadInfo};
 
+/// How long a component has to answer.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait until a component takes a call.
+const AGAIN: Duration = Duration::from_millis(20);
+/// What a component exports that hears of workloads.
+pub(in crate::host) const INTERFACE: &str = "wasmcloud:host/workload-lifecycle@0.1";
+
 /// The interfaces that a workload takes from each provided component.
 pub(in crate::host) type Uses = BTreeMap<Name, Vec<(InterfaceName, Option<String>)>>;
 
@@ -79,28 +89,29 @@ pub(in crate::host) fn uses(resolution: &Resolution) -> Uses {
 impl ProvidedComponents {
     /// Tells the components that a workload uses that it starts. One may refuse it.
     pub(in crate::host) async fn bind(&self, workload: &Running) -> Result<(), StartError> {
-        for (entry, uses) in self.hearing(workload) {
-            let call = Bind(info(workload, uses));
-            let component = entry.name().clone();
-            match entry.invoke_concurrent(call).await {
-                Ok(Ok(())) => {}
-                Ok(Err(message)) => return Err(StartError::Refused { component, message }),
-                Err(error) => return Err(StartError::Refused { component, message: error.to_string() }),
-            }
-        }
-        Ok(())
+        let until = Instant::now() + HOOK_TIMEOUT;
+        let bound = self.hearing(workload).map(|(entry, uses)| async move {
+            let told = tell(entry, until, || Bind(info(workload, uses))).await;
+            let refused = |message| StartError::Refused { component: entry.name().clone(), message };
+            told.map_err(refused)?.map_err(refused)
+        });
+        let refusals = join_all(bound).await.into_iter().filter_map(Result::err);
+        StartError::several(refusals).map_or(Ok(()), Err)
     }
 
     /// Tells the components that a workload used, but for those that `still` uses, that it is gone.
     pub(in crate::host) async fn unbind(&self, workload: &Running, still: Option<&Running>) {
+        let until = Instant::now() + HOOK_TIMEOUT;
         let kept: BTreeSet<&Name> = still.into_iter().flat_map(|running| running.provided().keys()).collect();
-        for (entry, _) in self.hearing(workload).filter(|(entry, _)| !kept.contains(entry.name())) {
+        let gone = self.hearing(workload).filter(|(entry, _)| !kept.contains(entry.name()));
+        join_all(gone.map(|(entry, _)| async move {
             let id = workload.workload().id();
-            if let Err(error) = entry.invoke_concurrent(Unbind(id.clone())).await {
+            if let Err(error) = tell(entry, until, || Unbind(id.clone())).await {
                 let component = entry.name();
-                tracing::warn!(workload = id, %component, %error, "a provided component did not hear of a workload's end");
+                tracing::warn!(workload = id, %component, error, "a provided component did not hear of a workload's end");
             }
-        }
+        }))
+        .await;
     }
 
     /// The components that a workload uses and that hear of it, each with what the workload takes from it.
@@ -111,10 +122,27 @@ impl ProvidedComponents {
         let running = self.running.get();
         workload.provided().iter().filter_map(move |(name, uses)| {
             let entry = running?.entry(name.as_str())?;
-            let hears = |function: &String| function.starts_with("wasmcloud:host/workload-lifecycle@0.1");
+            let hears = |function: &String| function.starts_with(INTERFACE);
             functions(entry).iter().any(hears).then_some((entry, uses))
         })
     }
+}
+
+/// Makes a call as soon as the component takes it. A component has so long to answer.
+async fn tell<C: ConcurrentCall>(
+    entry: &Arc<Entry>,
+    until: Instant,
+    call: impl Fn() -> C,
+) -> Result<C::Output, String> {
+    let told = async {
+        loop {
+            match entry.invoke_concurrent(call()).await {
+                Err(error) if error.is_busy() => tokio::time::sleep(AGAIN).await,
+                told => return told.map_err(|error| error.to_string()),
+            }
+        }
+    };
+    tokio::time::timeout_at(until, told).await.unwrap_or_else(|_| Err(format!("no answer within {HOOK_TIMEOUT:?}")))
 }
 
 fn info(running: &Running, uses: &[(InterfaceName, Option<String>)]) -> WorkloadInfo {
