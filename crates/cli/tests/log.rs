@@ -120,6 +120,20 @@ async fn control_characters_in_log_messages_are_escaped() {
 }
 
 #[tokio::test]
+async fn the_lines_of_a_call_have_its_number() {
+    let mut server = logger("");
+    let mut calls = Vec::new();
+    for _ in 0..2 {
+        server.get("/forge-log").await;
+        let line = server.wait_for("forged");
+        server.forget();
+        let call = line.split_whitespace().find_map(|field| field.strip_prefix("call=")).expect("a field `call`");
+        calls.push(call.parse::<u64>().unwrap());
+    }
+    assert!(calls[0] < calls[1], "{calls:?}");
+}
+
+#[tokio::test]
 async fn a_message_is_bounded_and_its_length_counts() {
     let mut server = logger("limits = { log-rate = 100, memory = '512MiB' }");
     server.get("/long?50000000").await;

@@ -68,8 +68,13 @@ pub fn bounded(text: &str, max_bytes: usize) -> Cow<'_, str> {
 pub enum Source<'a> {
     /// A standard stream: `stdout` or `stderr`.
     Stream(&'static str),
-    /// A call of [`wasi:logging`](https://github.com/WebAssembly/wasi-logging), with the context that the component passes.
-    Context(&'a str),
+    /// A call of [`wasi:logging`](https://github.com/WebAssembly/wasi-logging).
+    Logging {
+        /// The context that the component passes.
+        context: &'a str,
+        /// The number of the call that logs: [`Scope::call`](crate::Scope::call).
+        call: u64,
+    },
 }
 
 /// Writes a component's text to the log, one event for each line. Lines above the limit `log-rate` are dropped, and
@@ -80,8 +85,9 @@ pub enum Source<'a> {
 /// use wharf::limits::LimitTracker;
 ///
 /// /// What a plugin does when its component logs.
-/// fn connected(tracker: &LimitTracker, component: &str) {
-///     guest_log::write(tracker, component, tracing::Level::INFO, Source::Context("database"), "connected");
+/// fn connected(tracker: &LimitTracker, component: &str, call: u64) {
+///     let source = Source::Logging { context: "database", call };
+///     guest_log::write(tracker, component, tracing::Level::INFO, source, "connected");
 /// }
 /// ```
 pub fn write(tracker: &LimitTracker, component: &str, level: tracing::Level, source: Source<'_>, text: &str) {
@@ -102,9 +108,9 @@ pub fn write(tracker: &LimitTracker, component: &str, level: tracing::Level, sou
                     Source::Stream(stream) => {
                         tracing::event!(target: TARGET, tracing::Level::$level, %workload, %component, stream, "{line}");
                     }
-                    Source::Context(context) => {
+                    Source::Logging { context, call } => {
                         let context = &*bounded(context, MAX_CONTEXT);
-                        tracing::event!(target: TARGET, tracing::Level::$level, %workload, %component, context, "{line}");
+                        tracing::event!(target: TARGET, tracing::Level::$level, %workload, %component, call, context, "{line}");
                     }
                 }
             };

@@ -73,6 +73,8 @@ pub(crate) trait ResourceSize: Send + Sync {
 
 /// Accounts for the time of the call that uses a store, and ends it.
 pub(crate) trait Timekeeper: Send + Sync {
+    /// The number of the call, or of the instance that serves several.
+    fn id(&self) -> u64;
     /// Decides at the end of a time slice how the guest goes on.
     fn tick(&self) -> UpdateDeadline;
     /// Ends the call: the host keeps more memory for the instance than its limit allows.
@@ -119,6 +121,9 @@ pub struct Scope<'a> {
     pub component: &'a ComponentContext,
     /// The limits of the unit, and how often each was reached.
     pub tracker: &'a Arc<LimitTracker>,
+    /// The number of the call in this process, or that of the instance if it serves several calls at a time; 0 while it is made ahead
+    /// of its call.
+    pub call: u64,
 }
 
 impl<'a> Scope<'a> {
@@ -173,12 +178,14 @@ impl StoreData {
             self.slots.resize_with(slot + 1, Slots::default);
         }
         let Unit { slots, tracker, .. } = &*self.unit;
+        let call = self.timekeeper.as_ref().map_or(0, |timekeeper| timekeeper.id());
         Scope {
             unit: &mut self.unit_slots,
             table: &mut self.table,
             state: &mut self.slots[slot],
             component: &slots[slot],
             tracker,
+            call,
         }
     }
 

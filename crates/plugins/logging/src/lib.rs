@@ -1,7 +1,7 @@
 //! [`wasi:logging`] for Wharf: writes a component's log lines to the host's log, under the component's name.
 //!
 //! Each line is a [`tracing`] event with the target `wharf::guest`, the component's level, and the fields `workload`,
-//! `component` and `context`. [`wharf::guest_log`] limits its size and rate. The plugin provides
+//! `component`, `call` and `context`. `call` is one number for all lines of a call. [`wharf::guest_log`] limits its size and rate. The plugin provides
 //! `wasi:logging/logging@0.1.0-draft`.
 //!
 //! ```
@@ -60,6 +60,7 @@ impl Plugin for LoggingPlugin {
 struct Logger<'a> {
     component: &'a str,
     tracker: &'a LimitTracker,
+    call: u64,
 }
 
 impl HasData for Logger<'static> {
@@ -69,8 +70,8 @@ impl HasData for Logger<'static> {
 impl View for Logger<'static> {
     type Of = Self;
     fn view(scope: Scope<'_>) -> Logger<'_> {
-        let Scope { component, tracker, .. } = scope;
-        Logger { component: component.component().as_str(), tracker }
+        let Scope { component, tracker, call, .. } = scope;
+        Logger { component: component.component().as_str(), tracker, call }
     }
 }
 
@@ -83,7 +84,13 @@ impl logging::Host for Logger<'_> {
             Level::Warn => tracing::Level::WARN,
             Level::Error | Level::Critical => tracing::Level::ERROR,
         };
-        guest_log::write(self.tracker, self.component, level, Source::Context(&context), &message);
+        guest_log::write(
+            self.tracker,
+            self.component,
+            level,
+            Source::Logging { context: &context, call: self.call },
+            &message,
+        );
         Ok(())
     }
 }

@@ -42,8 +42,12 @@ const STOPPED: u8 = 3;
 const MEMORY: u8 = 4;
 const AFTER: u8 = 5;
 
+/// The number of the next meter of this process.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 /// Measures the time of one call, or of the calls that share an instance, and ends it at its limits.
 pub struct Meter {
+    id: u64,
     tracker: Arc<LimitTracker>,
     calls: Arc<CallTracker>,
     started: Instant,
@@ -108,6 +112,7 @@ impl Meter {
         cpu: Option<Duration>,
     ) -> Self {
         Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             tracker: tracker.clone(),
             calls: calls.clone(),
             started: Instant::now(),
@@ -365,6 +370,10 @@ impl Meter {
 }
 
 impl Timekeeper for Meter {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
     fn tick(&self) -> UpdateDeadline {
         let poll = self.poll_time();
         let used = Duration::from_nanos(self.used.load(Ordering::Relaxed).saturating_add(poll));
