@@ -246,6 +246,7 @@ impl Host {
             let mut unhealthy = Vec::new();
             if let Ok(Slot::Running(running)) = self.0.workloads.find(&id) {
                 unhealthy = running.health().await;
+                unhealthy.extend(self.provided_health(&running).await);
                 unhealthy.retain(|plugin| !plugin.healthy);
             }
             WorkloadSummary { id, state, unhealthy }
@@ -341,7 +342,11 @@ impl Host {
     /// [`NoWorkload`] when there is none of this id.
     pub async fn workload_status(&self, id: &str) -> Result<WorkloadStatus, NoWorkload> {
         match self.0.workloads.find(id)? {
-            Slot::Running(running) => Ok(running.status(State::Running).await),
+            Slot::Running(running) => {
+                let mut status = running.status(State::Running).await;
+                status.health.extend(self.provided_health(&running).await);
+                Ok(status)
+            }
             Slot::Stopping(running) => Ok(running.status(State::Stopping).await),
             Slot::Starting(_) => Ok(without_instances(id, State::Starting)),
         }

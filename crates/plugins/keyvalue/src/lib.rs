@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use tokio_util::task::TaskTracker;
 use wharf::limits::Limits;
 use wharf::plugin::{Health, OpenWorkload, PlannedImport, Planning};
 use wharf::workload::manifest::{SettingsKey, TriggerKind as _};
@@ -71,6 +72,8 @@ struct Shared {
     policy: Policy,
     registry: Registry<dyn Store>,
     watchers: Watchers,
+    /// What waits for the calls of watchers that were detached.
+    ending: TaskTracker,
 }
 
 impl KeyValuePlugin {

@@ -37,8 +37,8 @@ fn open<T>(accessor: &Accessor<T, View>, bucket: &Resource<Bucket>) -> Result<(A
     })
 }
 
-/// The store behind a handle, and the right to hold `bytes` while a write is in progress.
-fn open_to_write<T>(
+/// The store behind a handle, and the right to hold `bytes` of arguments while an operation is in progress.
+fn open_with<T>(
     accessor: &Accessor<T, View>,
     bucket: &Resource<Bucket>,
     bytes: usize,
@@ -78,7 +78,7 @@ impl<T: Send> types::HostBucketWithStore<T> for View {
         value: Vec<u8>,
         options: Option<types::SetOptions>,
     ) -> Outcome<()> {
-        let (store, _held) = match open_to_write(accessor, &bucket, value.len())? {
+        let (store, _held) = match open_with(accessor, &bucket, key.len() + value.len())? {
             Ok(open) => open,
             Err(error) => return Ok(Err(error)),
         };
@@ -154,7 +154,7 @@ impl<T: Send> cas::HostWithStore<T> for View {
         let (_, most) = open(accessor, &bucket)?;
         let cas::CasOptions { require_version, require_value } = options;
         let bytes = value.len() + require_value.as_ref().map_or(0, Vec::len);
-        let (store, _held) = match open_to_write(accessor, &bucket, bytes)? {
+        let (store, _held) = match open_with(accessor, &bucket, bytes)? {
             Ok(open) => open,
             Err(error) => return Ok(Err(error)),
         };
@@ -180,7 +180,11 @@ impl<T: Send> batch::HostWithStore<T> for View {
         bucket: Resource<Bucket>,
         keys: Vec<String>,
     ) -> Outcome<Vec<Option<(String, Vec<u8>)>>> {
-        let (store, most) = open(accessor, &bucket)?;
+        let (_, most) = open(accessor, &bucket)?;
+        let (store, _held) = match open_with(accessor, &bucket, keys.iter().map(String::len).sum())? {
+            Ok(open) => open,
+            Err(error) => return Ok(Err(error)),
+        };
         let values = get_many(&*store, &keys, most).await;
         let pairs = |values: Vec<Option<Vec<u8>>>| {
             keys.into_iter().zip(values).map(|(key, value)| value.map(|value| (key, value))).collect()
@@ -194,7 +198,7 @@ impl<T: Send> batch::HostWithStore<T> for View {
         entries: Vec<(String, Vec<u8>)>,
     ) -> Outcome<()> {
         let bytes = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
-        let (store, _held) = match open_to_write(accessor, &bucket, bytes)? {
+        let (store, _held) = match open_with(accessor, &bucket, bytes)? {
             Ok(open) => open,
             Err(error) => return Ok(Err(error)),
         };
@@ -203,7 +207,10 @@ impl<T: Send> batch::HostWithStore<T> for View {
     }
 
     async fn delete_many(accessor: &Accessor<T, Self>, bucket: Resource<Bucket>, keys: Vec<String>) -> Outcome<()> {
-        let (store, _) = open(accessor, &bucket)?;
+        let (store, _held) = match open_with(accessor, &bucket, keys.iter().map(String::len).sum())? {
+            Ok(open) => open,
+            Err(error) => return Ok(Err(error)),
+        };
         Ok(store.delete_many(&keys).await.map_err(Into::into))
     }
 }

@@ -114,23 +114,23 @@ impl Trigger for KeyValuePlugin {
                 store: store.clone(),
                 prefix: trigger.prefix.unwrap_or_default(),
             };
-            let stop = attached.stop.clone();
-            attached.workers.push(tokio::spawn(async move {
-                stop.run_until_cancelled(worker.run()).await;
-            }));
+            attached.workers.push(tokio::spawn(worker.run(attached.stop.clone())));
         }
     }
 
     async fn detach(&self, running: &Arc<Running>) {
         let attached = self.watchers().remove(&key(running));
         if let Some(attached) = attached {
-            attached.end().await;
+            attached.stop.cancel();
+            self.0.ending.spawn(attached.end());
         }
     }
 
     async fn shutdown(&self) {
         let attached: Vec<_> = std::mem::take(&mut *self.watchers()).into_values().collect();
         join_all(attached.into_iter().map(Attached::end)).await;
+        self.0.ending.close();
+        self.0.ending.wait().await;
     }
 }
 
@@ -161,23 +161,31 @@ struct Worker {
 }
 
 impl Worker {
-    /// Watches until it is dropped, however often the store is away.
-    async fn run(self) {
+    /// Watches until it is stopped, however often the store is away. A call in progress is not cut off.
+    async fn run(self, stop: CancellationToken) {
         let mut wait = AGAIN.0;
         loop {
-            match self.store.watch().await {
-                Ok(mut changes) => {
+            match stop.run_until_cancelled(self.store.watch()).await {
+                None => return,
+                Some(Ok(mut changes)) => {
                     wait = AGAIN.0;
-                    while let Some(change) = changes.next().await {
-                        self.handle(change).await;
+                    loop {
+                        match stop.run_until_cancelled(changes.next()).await {
+                            None => return,
+                            // The store is away.
+                            Some(None) => break,
+                            Some(Some(change)) => self.handle(change).await,
+                        }
                     }
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     let workload = &self.workload;
                     tracing::warn!(workload, %error, "cannot watch a store; trying again in {wait:?}");
                 }
             }
-            tokio::time::sleep(wait).await;
+            if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return;
+            }
             wait = (wait * 2).min(AGAIN.1);
         }
     }
@@ -195,9 +203,16 @@ impl Worker {
         if !key.starts_with(&self.prefix) {
             return;
         }
-        let call = Notify { version: self.version, store: self.store.clone(), key, value };
+        let (version, store) = (self.version, self.store.clone());
+        let called = match version {
+            // Functions that WIT does not declare as asynchronous block their instance.
+            Version::Draft | Version::Draft2 => {
+                self.entry.invoke_concurrent(Notify::<false> { version, store, key, value }).await
+            }
+            Version::Wasmcloud => self.entry.invoke_concurrent(Notify::<true> { version, store, key, value }).await,
+        };
         // What a call traps with, or which limit it reached, is in the log.
-        if let Err(error) = self.entry.invoke_concurrent(call).await {
+        if let Err(error) = called {
             self.entry.tracker().log_failure(&error.to_string());
         }
     }
@@ -227,15 +242,16 @@ impl Version {
 }
 
 /// The call for one change.
-struct Notify {
+struct Notify<const SHARES: bool> {
     version: Version,
     store: Arc<dyn Store>,
     key: String,
     value: Option<Bytes>,
 }
 
-impl ConcurrentCall for Notify {
+impl<const SHARES: bool> ConcurrentCall for Notify<SHARES> {
     type Output = ();
+    const SHARES: bool = SHARES;
 
     async fn call(self, accessor: &Accessor<StoreData>, exports: Bindings) -> wasmtime::Result<()> {
         let Self { version, store, key, value } = self;

@@ -55,7 +55,12 @@ pub enum Error {
 impl Error {
     /// Whether a later attempt would fail as well.
     pub fn is_permanent(&self) -> bool {
-        !matches!(self, Self::Timeout | Self::Unavailable(_) | Self::QuotaExceeded(_))
+        matches!(self, Self::InvalidSubject(_) | Self::TooLarge { .. })
+    }
+
+    /// Whether the broker did not answer, or has no room now.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Timeout | Self::Unavailable(_) | Self::QuotaExceeded(_))
     }
 }
 

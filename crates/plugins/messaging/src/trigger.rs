@@ -37,6 +37,8 @@ const MARGIN: Duration = Duration::from_secs(10);
 const UNLIMITED: Duration = Duration::from_mins(1);
 /// The waits between attempts to call a component that takes no call yet.
 const BUSY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// How many further deliveries a message has whose dead letter is refused.
+const REFUSALS: u32 = 10;
 /// The waits between attempts to subscribe.
 const RESUBSCRIBE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -350,7 +352,11 @@ impl Handler {
                 tracing::warn!(workload, %component, subject, bytes, reason, "moved a message to `{dead}`");
                 Settlement::Done
             }
-            Err(error) if error.is_permanent() => {
+            // What the broker refuses again and again it will refuse for good. One that is away is waited for.
+            Err(error)
+                if error.is_permanent()
+                    || (attempt > self.policy.redeliver.saturating_add(REFUSALS) && !error.is_away()) =>
+            {
                 tracing::error!(workload, %component, subject, bytes, reason, %error, "dropped a message: `{dead}` takes none");
                 Settlement::Done
             }

@@ -32,7 +32,9 @@ pub(crate) async fn run(
     let parameters = parameters.collect::<Result<Vec<_>, _>>()?;
     let connection = access.connection(sqlite).await?;
     let result = connection.execute_pooled(&numbered(statement), parameters).await;
-    access.give_back(sqlite, connection);
+    if is_sound(result.as_ref().err()) {
+        access.give_back(sqlite, connection);
+    }
     Ok(result?)
 }
 
@@ -40,8 +42,15 @@ pub(crate) async fn run(
 pub(crate) async fn batch(access: &Access, sqlite: &Sqlite, statements: &str) -> Result<(), Error> {
     let connection = access.connection(sqlite).await?;
     let result = connection.batch(statements).await;
-    access.give_back(sqlite, connection);
+    if is_sound(result.as_ref().err()) {
+        access.give_back(sqlite, connection);
+    }
     Ok(result?)
+}
+
+/// Whether a connection works on after a statement ended so. One that is late may still be busy.
+fn is_sound(error: Option<&sqlite::Error>) -> bool {
+    !matches!(error, Some(sqlite::Error::Timeout(_) | sqlite::Error::InvalidConnection))
 }
 
 /// A value as SQLite has it.

@@ -8,6 +8,7 @@ use futures_util::future::Either;
 use tokio::sync::oneshot;
 use wasmtime::Result;
 use wasmtime::component::{Accessor, FutureReader, StreamReader};
+use wharf_stores::Held;
 use wharf_stores::streams::Items;
 
 use crate::bindings::types_v1::{
@@ -121,6 +122,17 @@ fn sole<T>(accessor: &Accessor<T, HasDatabases>) -> std::result::Result<Arc<Acce
     accessor.with(|mut access| access.get().granted.sole.clone()).ok_or(Error::AccessDenied)
 }
 
+/// The database of a component, and the right to hold a statement while it is in progress.
+fn sole_with<T>(
+    accessor: &Accessor<T, HasDatabases>,
+    statement: &str,
+    parameters: &[PgValue],
+) -> std::result::Result<(Arc<Access>, Held), Error> {
+    let access = sole(accessor)?;
+    let held = accessor.with(|mut store| store.get().hold(statement, parameters));
+    Ok((access, held.map_err(postgres::Error::into_wasmcloud)?))
+}
+
 type Streamed = (Vec<String>, StreamReader<Row>, FutureReader<std::result::Result<(), Error>>);
 
 impl<T: Send> v2::query::HostWithStore<T> for HasDatabases {
@@ -129,7 +141,7 @@ impl<T: Send> v2::query::HostWithStore<T> for HasDatabases {
         statement: String,
         parameters: Vec<PgValue>,
     ) -> Result<std::result::Result<Streamed, Error>> {
-        let access = match sole(accessor) {
+        let (access, _held) = match sole_with(accessor, &statement, &parameters) {
             Ok(access) => access,
             Err(error) => return Ok(Err(error)),
         };
@@ -181,8 +193,8 @@ impl<T: Send> v2::query::HostWithStore<T> for HasDatabases {
     }
 
     async fn query_batch(accessor: &Accessor<T, Self>, statements: String) -> Result<std::result::Result<(), Error>> {
-        match sole(accessor) {
-            Ok(access) => Ok(batch(&access, &statements).await.map_err(postgres::Error::into_wasmcloud)),
+        match sole_with(accessor, &statements, &[]) {
+            Ok((access, _held)) => Ok(batch(&access, &statements).await.map_err(postgres::Error::into_wasmcloud)),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -190,8 +202,8 @@ impl<T: Send> v2::query::HostWithStore<T> for HasDatabases {
 
 impl<T: Send> v2::prepared::HostWithStore<T> for HasDatabases {
     async fn prepare(accessor: &Accessor<T, Self>, statement: String) -> Result<std::result::Result<String, Error>> {
-        match sole(accessor) {
-            Ok(access) => Ok(access.prepare(&statement).await.map_err(postgres::Error::into_wasmcloud)),
+        match sole_with(accessor, &statement, &[]) {
+            Ok((access, _held)) => Ok(access.prepare(&statement).await.map_err(postgres::Error::into_wasmcloud)),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -201,8 +213,8 @@ impl<T: Send> v2::prepared::HostWithStore<T> for HasDatabases {
         token: String,
         parameters: Vec<PgValue>,
     ) -> Result<std::result::Result<u64, Error>> {
-        match sole(accessor) {
-            Ok(access) => Ok(exec(&access, &token, parameters).await.map_err(postgres::Error::into_wasmcloud)),
+        match sole_with(accessor, &token, &parameters) {
+            Ok((access, _held)) => Ok(exec(&access, &token, parameters).await.map_err(postgres::Error::into_wasmcloud)),
             Err(error) => Ok(Err(error)),
         }
     }

@@ -117,13 +117,22 @@ impl Host {
             Ok(old) => old,
             Err(error) => {
                 new.stop(tokio::time::Instant::now()).await;
-                self.unbind_provided(&new, self.running(&id).ok().as_deref()).await;
+                let current = self.running(&id).ok();
+                self.unbind_provided(&new, current.as_deref()).await;
+                // They were told of the version that does not run.
+                if let Some(current) = current
+                    && let Err(error) = self.bind_provided(&current).await
+                {
+                    tracing::warn!(workload = id, %error, "a provided component has an old view of the workload");
+                }
                 return Err(error);
             }
         };
         self.started(&new).await;
         self.retire(&old).await;
-        self.unbind_provided(&old, Some(&new)).await;
+        // Another update may have come in the meantime.
+        let current = self.running(&id).unwrap_or_else(|_| new.clone());
+        self.unbind_provided(&old, Some(&current)).await;
         Ok(new.status(State::Running).await)
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
+use wharf_api::PluginHealth;
 use workload::manifest::Source;
 use workload::resolve::conflicts;
 use workload::{ComponentType, Name, Problem, Workload};
@@ -65,6 +66,23 @@ impl Host {
         }
         let components = ProvidedComponents { workload, code: plan.loaded.code, offered, running: OnceCell::new() };
         self.0.provided.set(components).map_err(|_| StartError::AlreadyRunning { id })
+    }
+}
+
+impl Host {
+    /// The health of the plugins behind the provided components that a workload uses.
+    pub(super) async fn provided_health(&self, workload: &Running) -> Vec<PluginHealth> {
+        let Some(running) = self.0.provided.get().and_then(|provided| provided.running.get()) else {
+            return Vec::new();
+        };
+        if workload.provided().is_empty() {
+            return Vec::new();
+        }
+        let of_host = |health: PluginHealth| PluginHealth {
+            detail: health.detail.map(|detail| format!("for the host's own components: {detail}")),
+            ..health
+        };
+        running.health().await.into_iter().filter(|health| !health.healthy).map(of_host).collect()
     }
 }
 

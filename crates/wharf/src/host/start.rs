@@ -255,6 +255,11 @@ pub(super) async fn open(host: &Arc<Inner>, compiled: Compiled) -> Result<Runnin
     let id = workload.id();
     let link = |(unit, code)| link_unit(host, &id, &plan, unit, code);
     let linked = all(units.iter().zip(code).map(link))?;
+    // Before the workload's own plugins open, which would have to be closed again.
+    let provided = match host.provided.get().filter(|_| !plan.resolution.provided.is_empty()) {
+        Some(provided) => Some(Box::pin(provided.running(host)).await?),
+        None => None,
+    };
     let slots: Vec<&UnitSlots> = units.iter().map(|unit| &unit.slots).collect();
     let (resolution, types) = (&plan.resolution, &plan.loaded.types);
     let span = tracing::debug_span!("grant", workload = id);
@@ -264,12 +269,12 @@ pub(super) async fn open(host: &Arc<Inner>, compiled: Compiled) -> Result<Runnin
         StartError::several(errors.into_iter().map(StartError::Plugin)).unwrap_or(StartError::Interrupted)
     };
     let grants = granted.map_err(refused)?;
-    let provided = match host.provided.get().filter(|_| !resolution.provided.is_empty()) {
-        Some(provided) => Some(Box::pin(provided.running(host)).await?.grants().await),
-        None => None,
-    };
     // The host's own components are not bound by what it lets manifests have.
     let calls = Arc::new(CallTracker::new(host.ceilings.instances.filter(|_| !workload.is_of_host())));
+    let provided = match provided {
+        Some(running) => Some(running.grants().await),
+        None => None,
+    };
     let mut entries = BTreeMap::new();
     for (unit, code) in units.into_iter().zip(linked) {
         let slots = grants.contexts(&unit.slots, &resolution.provided, provided.as_deref(), &host.plugins);

@@ -57,6 +57,10 @@ pub fn compose(
     resolution: &Resolution,
     code: &BTreeMap<Name, LoadedCode>,
 ) -> Result<Vec<u8>, FuseError> {
+    if let Some(name) = unit.components.iter().find(|name| resolution.provided.contains_key(*name)) {
+        let detail = format!("`{name}` is the host's, whose grants a file does not have");
+        return Err(FuseError { entry: unit.entry.clone(), detail });
+    }
     let mut bytes = fuse(unit, resolution, code)?.bytes.to_vec();
     // A component alone keeps its imports' names, so that every host runs it.
     if unit.components.len() > 1 {

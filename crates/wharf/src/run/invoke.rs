@@ -64,7 +64,7 @@ impl InvokeError {
     /// Whether the call did not begin because the component takes no more calls now, so that a later one may succeed.
     pub fn is_busy(&self) -> bool {
         match self {
-            Self::Admission(error) => *error != AdmissionError::Stopped,
+            Self::Admission(error) => matches!(error, AdmissionError::TooMany | AdmissionError::ServiceStarting),
             Self::Terminated(error) => matches!(error, Termination::NoInstance),
         }
     }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
-use wasip2::io::streams::{InputStream, OutputStream};
+use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
 wit_bindgen::generate!({
     path: "../wit",
@@ -260,12 +260,21 @@ impl blobstore::Guest for Store {
     }
 
     fn copy_object(src: ObjectId, dest: ObjectId) -> Result<()> {
-        let (from, to) = (open(&src.container, &src.object)?, folder(&dest.container)?);
-        let flags = OpenFlags::CREATE | OpenFlags::TRUNCATE;
-        let to = to.open_at(PathFlags::empty(), &file_name(&dest.object)?, flags, DescriptorFlags::WRITE).map_err(text)?;
-        let (input, output) = (from.read_via_stream(0).map_err(text)?, to.write_via_stream(0).map_err(text)?);
-        while output.blocking_splice(&input, 64 * 1024).is_ok() {}
-        output.blocking_flush().map_err(|error| format!("{error:?}"))
+        let from = open(&src.container, &src.object)?.read_via_stream(0).map_err(text)?;
+        let draft = <Outgoing as types::GuestOutgoingValue>::new_outgoing_value();
+        let value: &Outgoing = draft.get();
+        let to = value.file.write_via_stream(0).map_err(text)?;
+        loop {
+            match to.blocking_splice(&from, 64 * 1024) {
+                Ok(_) => {}
+                Err(StreamError::Closed) => break,
+                Err(error) => return Err(format!("{error:?}")),
+            }
+        }
+        to.blocking_flush().map_err(|error| format!("{error:?}"))?;
+        drop(to);
+        value.target.replace(Some((dest.container, dest.object)));
+        <Outgoing as types::GuestOutgoingValue>::finish(draft)
     }
 
     fn move_object(src: ObjectId, dest: ObjectId) -> Result<()> {

@@ -27,6 +27,8 @@ pub(super) struct Pool {
     slots: Arc<Semaphore>,
     idle: Mutex<Vec<Link>>,
     tls: Option<Arc<ClientConfig>>,
+    /// Why the last attempt to connect failed, if it did.
+    failed: Mutex<Option<String>>,
 }
 
 impl Pool {
@@ -38,7 +40,7 @@ impl Pool {
         }
         let slots = Arc::new(Semaphore::new(config.max_connections));
         let tls = needs_tls(target.tls).then(|| tls::client(target.tls, config.roots.as_deref())).transpose()?;
-        Ok(Self { config, slots, idle: Mutex::default(), tls })
+        Ok(Self { config, slots, idle: Mutex::default(), tls, failed: Mutex::default() })
     }
 
     /// Lends a connection to a session.
@@ -59,9 +61,21 @@ impl Pool {
         }
         let target = config::parse(&self.config.url)?;
         let dial = Dial { tls: self.tls.clone(), timeout: left(), max_row: self.config.max_rows_bytes };
-        let mut link = Link::connect(&target, &dial).await?;
+        let connected = Link::connect(&target, &dial).await;
+        self.note(connected.as_ref().err());
+        let mut link = connected?;
         link.owner = owner;
         Ok(Lease::new(self.clone(), link, slot, true))
+    }
+
+    /// Logs why a connection failed: the guest's own error may not say it. Once for each reason, until one has succeeded.
+    fn note(&self, error: Option<&Error>) {
+        let reason = error.map(ToString::to_string);
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reason) = reason.as_ref().filter(|reason| failed.as_ref() != Some(*reason)) {
+            tracing::warn!(reason, "cannot connect to a database");
+        }
+        *failed = reason;
     }
 
     /// The idle connection that fits a session best, or none if it may open a new one.

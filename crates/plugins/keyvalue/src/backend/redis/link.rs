@@ -240,6 +240,10 @@ impl Link {
                 Ok(connection)
             }
             Err(error) => {
+                // The guest's own error may not say why. Once for each reason, until it has worked again.
+                if failed.as_ref().is_none_or(|(_, last)| *last != error) {
+                    tracing::warn!(%error, "cannot connect to a key-value store");
+                }
                 *failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
