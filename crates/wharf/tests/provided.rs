@@ -24,6 +24,11 @@ fn numbers(exports: &[(&str, u32)]) -> Component {
     component(&format!("(component {})", exports.iter().enumerate().map(export).collect::<String>()))
 }
 
+/// A piece of text for each import, by its index.
+fn each(imports: &[&str], piece: impl Fn(usize) -> String) -> String {
+    (0..imports.len()).map(piece).collect()
+}
+
 /// Adds the numbers of the interfaces that it imports; exports the sum as `n` of an interface, or as `n` itself.
 fn sum(imports: &[&str], export: Option<&str>) -> Component {
     let import = |(i, interface): (usize, &&str)| {
@@ -32,10 +37,9 @@ fn sum(imports: &[&str], export: Option<&str>) -> Component {
             (core func $c{i} (canon lower (func $j{i} "n")))"#
         )
     };
-    let fields: String = (0..imports.len()).map(|i| format!(r#"(export "n{i}" (func $c{i}))"#)).collect();
-    let declared: String =
-        (0..imports.len()).map(|i| format!(r#"(import "" "n{i}" (func $n{i} (result i32)))"#)).collect();
-    let calls: String = (0..imports.len()).map(|i| format!("(i32.add (call $n{i}))")).collect();
+    let fields = each(imports, |i| format!(r#"(export "n{i}" (func $c{i}))"#));
+    let declared = each(imports, |i| format!(r#"(import "" "n{i}" (func $n{i} (result i32)))"#));
+    let calls = each(imports, |i| format!("(i32.add (call $n{i}))"));
     let exported = match export {
         Some(interface) => {
             format!(r#"(instance $e (export "n" (func $n))) (export "{interface}" (instance $e))"#)
