@@ -128,6 +128,10 @@ async fn a_sibling_is_preferred_to_a_provided_component() {
     // A component of a workload is its own caller.
     assert_eq!(run(&host, "default/w", "one", "note x").await, "default/w ledger 1");
     assert_eq!(run_in(&host, "one", "entries").await, ["default/w ledger x"]);
+    // Two components of one unit import one interface, and each opens what it was granted.
+    let found = run(&host, "default/w", "one", "open own\nopen ledger\nopen unused").await;
+    assert_eq!(found.lines().next(), Some("ok"));
+    assert!(found.lines().skip(1).all(|line| line.contains("NoSuchStore")), "{found}");
 }
 
 #[tokio::test]
