@@ -47,6 +47,7 @@ const MANIFEST: &str = "
     component = 'dead'
     messaging = 'bus'
     subject = 'dead-letters.>'
+    redeliver = 1
 ";
 
 async fn started() -> Host {
