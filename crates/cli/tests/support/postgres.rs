@@ -27,18 +27,25 @@ pub struct Postgres {
     owner: Option<(u32, u32)>,
     port: u16,
     server: Option<Child>,
+    settings: Vec<String>,
 }
 
 impl Postgres {
     /// Starts a server with an empty database.
     pub fn start() -> Self {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// Starts a server with settings, which may name files that are written to the folder.
+    pub fn start_with(settings: impl FnOnce(&Self) -> Vec<String>) -> Self {
         let programs = programs();
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir().expect("a temporary folder");
         let owner = owner(folder.path());
         // The server's user needs to traverse the folder to its own files.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a folder that can be entered");
-        let mut server = Self { programs, folder, owner, port: 0, server: None };
+        let mut server = Self { programs, folder, owner, port: 0, server: None, settings: Vec::new() };
         server.init();
+        server.settings = settings(&server);
         // Another process may take the port between its choice and its use.
         for _ in 0..5 {
             server.port = free_port();
@@ -92,6 +99,15 @@ impl Postgres {
         assert!(self.try_run(), "PostgreSQL does not restart: {}", self.log());
     }
 
+    /// Writes a file that only the server can read. Returns its path.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).expect("a file can be written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its permissions can be set");
+        self.own(&path);
+        path
+    }
+
     fn init(&self) {
         let password = self.folder.path().join("password");
         fs::write(&password, PASSWORD).expect("a file can be written");
@@ -112,6 +128,9 @@ impl Postgres {
         // No socket in a folder that all servers share. The data is temporary, so fsync is off.
         server.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]);
         server.args(["-p", &self.port.to_string()]).arg("-D").arg(self.data());
+        for setting in &self.settings {
+            server.args(["-c", setting]);
+        }
         server.stdout(Stdio::null()).stderr(log);
         let mut child = server.spawn().expect("postgres can be started");
         let until = Instant::now() + PATIENCE;

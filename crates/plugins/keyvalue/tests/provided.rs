@@ -4,11 +4,10 @@
 
 mod support;
 
-use support::{guest, open, run_in};
+use support::{open, run_in, script};
 use wharf::host::StartError;
 use wharf::wasmtime::component::Val;
 use wharf::workload::Workload;
-use wharf::workload::manifest::{Format, parse_with};
 use wharf::{Engine, Host};
 use wharf_keyvalue::KeyValuePlugin;
 use wharf_stores::Policy;
@@ -35,12 +34,7 @@ const USERS: &str = "
 ";
 
 fn parse(host: &Host, text: &str) -> Workload {
-    let text = text
-        .replace("LEDGER", guest("ledger").to_str().unwrap())
-        .replace("USER", guest("ledger-user").to_str().unwrap());
-    let parsed = parse_with(&text, Format::Toml, host.extensions());
-    assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
-    parsed.workload.unwrap()
+    script::parse(host, text, &[("LEDGER", "ledger"), ("USER", "ledger-user")])
 }
 
 fn users(host: &Host, name: &str) -> Workload {

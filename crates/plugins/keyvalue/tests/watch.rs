@@ -61,10 +61,10 @@ const MANIFEST: &str = "
     source = 'GUEST'
     keyvalue = ['s']
     [components.draft]
-    source = 'WATCHERS/watcher-draft.wasm'
+    source = 'DRAFT-WATCHER'
     keyvalue = ['s']
     [components.cloud]
-    source = 'WATCHERS/watcher-cloud.wasm'
+    source = 'CLOUD-WATCHER'
     keyvalue = ['s']
     [keyvalue.s]
     backend = 'memory'

@@ -33,7 +33,7 @@ const IN_FLIGHT: u32 = 32;
 const DEAD_LETTERS: &str = "dead-letters";
 /// How long a handler has beyond its own time limit before its message is delivered again.
 const MARGIN: Duration = Duration::from_secs(10);
-/// How long a handler without a time limit has at a time: the broker is told that it goes on.
+/// The acknowledgement deadline of a handler without a time limit, which is extended while it runs.
 const UNLIMITED: Duration = Duration::from_mins(1);
 /// The waits between attempts to call a component that takes no call yet.
 const BUSY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));

@@ -125,12 +125,12 @@ async fn bad_input_is_a_typed_error() {
         publish3 a..b x => error SubjectInvalid
         publish3 a.* x => error SubjectInvalid
         publish3 big ~1048577 => error MessageTooLarge
-        request3 nobody.here x 200 => error Other(\"no subscriber\")
-        publish3 nobody.here x => ok
+        request3 without.subscriber x 200 => error Other(\"no subscriber\")
+        publish3 without.subscriber x => ok
         ",
     )
     .await;
-    let found = run_in(&host, "sender", "publish2 a.* x\nrequest2 nobody.here x 200").await;
+    let found = run_in(&host, "sender", "publish2 a.* x\nrequest2 without.subscriber x 200").await;
     assert!(found.iter().all(|line| line.starts_with("error \"")), "{found:?}");
 }
 

@@ -97,7 +97,7 @@ fn delete(root: &Root, files: impl Iterator<Item = String>) -> Result<(), Error>
     let objects = root.objects()?;
     for file in files {
         let unlink = || match rustix::fs::unlinkat(&objects, &file, AtFlags::empty()) {
-            // A folder of this name, which somebody made, is not an object.
+            // A folder of this name, made outside of the host, is not an object.
             Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => Ok(()),
             Err(errno) => Err(failed("delete a file", errno)),
         };

@@ -63,7 +63,7 @@ impl fmt::Debug for PostgresConfig {
 pub(super) enum Tls {
     /// `disable`: not at all.
     Disable,
-    /// `prefer`, which is the default: with TLS if the server has it. Whoever listens can also interfere.
+    /// `prefer`, which is the default: with TLS if the server has it. It does not protect against a man in the middle.
     Prefer,
     /// `require`: with TLS. The certificate is checked only if there is a file of roots.
     Require,

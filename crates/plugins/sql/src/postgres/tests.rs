@@ -1,6 +1,7 @@
 //! Tests with a real PostgreSQL server.
 
 mod faults;
+#[path = "../../../../cli/tests/support/postgres.rs"]
 mod server;
 mod sessions;
 mod streams;
@@ -9,7 +10,7 @@ mod values;
 
 use std::time::{Duration, Instant};
 
-use self::server::Server;
+use self::server::Postgres as Server;
 use super::value::PgValue;
 use super::{Error, Postgres, PostgresConfig, RowSet, Session};
 

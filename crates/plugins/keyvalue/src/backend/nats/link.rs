@@ -41,7 +41,7 @@ pub(super) struct Link {
     /// User and password, or a token alone.
     login: Option<(Zeroizing<String>, Option<Zeroizing<String>>)>,
     bucket: ArcSwapOption<Bucket>,
-    /// Whoever connects holds this.
+    /// Held by the task that connects.
     connecting: Mutex<Connecting>,
     closed: watch::Sender<bool>,
 }

@@ -111,7 +111,7 @@ pub(super) struct Link {
     timeout: Duration,
     address: String,
     current: RwLock<Option<Connection>>,
-    /// Whoever connects holds this. The last failure.
+    /// The last failure; held by the task that connects.
     connecting: Mutex<Option<(Instant, Error)>>,
     closed: watch::Sender<bool>,
 }

@@ -149,7 +149,7 @@ impl Watcher {
                 Some(Event::Flushed) => return Some(Change::Lost),
                 Some(Event::Disconnected) | None => {
                     self.reconnect().await?;
-                    // Only now, so that whoever reads everything again misses nothing after.
+                    // Only now, so that a watcher that reads everything again misses nothing after.
                     return Some(Change::Lost);
                 }
             }
