@@ -41,7 +41,7 @@ guests:
 bless:
     BLESS=1 cargo test --workspace --test manifests --test graphs --test wasi --test breakout --test wire
 
-# Measure: calls, fuse, serve, start, cold, dense, fair, bodies, disk, sockets, streams, features or manifest.
+# Measure: calls, fuse, serve, start, cold, dense, fair, bodies, disk, sockets, streams, swap, features, manifest, provided or stores.
 bench what:
     cargo build --release --workspace
     cargo run --release -p wharf-benches -- {{what}}
