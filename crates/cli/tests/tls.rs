@@ -153,3 +153,14 @@ fn roots_that_are_none_keep_the_workload_from_starting() {
     std::fs::write(app.path().join("ca.pem"), "no certificate").unwrap();
     fails("the file has no certificate");
 }
+
+#[test]
+fn a_key_that_is_no_secret_is_found_when_planned() {
+    let guest = root().join("guests/stores/prebuilt/tls.wasm").display().to_string();
+    let app = manifest(&format!(
+        "name = 'a'\n[components.web]\nsource = '{guest}'\ntls = {{ certificate = 'c.pem', key = 'gone' }}\n[[triggers.http]]\ncomponent = 'web'\n"
+    ));
+    let planned = run(&["plan", app.path().to_str().unwrap()]);
+    assert_eq!(planned.status.code(), Some(4));
+    assert!(stderr(&planned).contains("wharf.toml:4:32: error: unknown secret `gone`"), "{}", stderr(&planned));
+}

@@ -116,6 +116,21 @@ impl Plugin for KeyValuePlugin {
         let triggers = planning.workload().triggers.of::<WatchTrigger>().unwrap_or_default();
         let stores = triggers.iter().enumerate().map(|(i, trigger)| (&trigger.keyvalue, i));
         wharf_stores::plan_triggers::<KeyValueStore>(planning, WatchTrigger::KEY, stores);
+        // A watcher is given a bucket of the store, which grants all of it.
+        let declared: BTreeMap<Name, KeyValueStore> = planning.settings(Kind::KeyValue.key()).unwrap_or_default();
+        for (i, WatchTrigger { component, keyvalue, .. }) in triggers.iter().enumerate() {
+            let granted: GrantedNames =
+                planning.component_settings(component, Kind::KeyValue.key()).unwrap_or_default();
+            let linked =
+                planning.imports(component).iter().any(|import| import.target.as_deref() == Some(keyvalue.as_str()));
+            let known = declared.contains_key(keyvalue) && planning.workload().components.contains_key(component);
+            if known && !linked && !granted.iter().any(|(_, store, _)| store == keyvalue) {
+                let message = format!("`{component}` watches the store `{keyvalue}`, but is not granted it");
+                let hint = format!("grant it: `keyvalue = [\"{keyvalue}\"]` in `[components.{component}]`");
+                let place = format!("triggers.{}.{i}.keyvalue", WatchTrigger::KEY);
+                planning.problem(PluginError::new(message).at(place).hint(hint));
+            }
+        }
     }
 
     async fn open(&self, opening: &mut Opening<'_>) -> Result<(), PluginError> {

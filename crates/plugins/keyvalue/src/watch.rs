@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,6 +32,9 @@ use crate::{KeyValuePlugin, open};
 
 /// The waits between attempts to watch a store.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// How often gaps are logged at most.
+const LOG_AGAIN: Duration = Duration::from_mins(1);
 
 /// A watched store: `[[triggers.watch]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -113,6 +116,7 @@ impl Trigger for KeyValuePlugin {
                 version: Version::of(entry),
                 store: store.clone(),
                 prefix: trigger.prefix.unwrap_or_default(),
+                logged: Mutex::default(),
             };
             attached.workers.push(tokio::spawn(worker.run(attached.stop.clone())));
         }
@@ -158,6 +162,8 @@ struct Worker {
     version: Version,
     store: Arc<dyn Store>,
     prefix: String,
+    /// When a gap was last logged.
+    logged: Mutex<Option<Instant>>,
 }
 
 impl Worker {
@@ -176,6 +182,8 @@ impl Worker {
                             Some(None) => break,
                             Some(Some(change)) => self.handle(change).await,
                         }
+                        // A watcher that causes changes itself would never wait, and keep its thread from others.
+                        tokio::task::yield_now().await;
                     }
                 }
                 Some(Err(error)) => {
@@ -195,8 +203,13 @@ impl Worker {
             Change::Set { key, value } => (key, Some(value)),
             Change::Deleted { key } => (key, None),
             Change::Lost => {
-                let (workload, component) = (&self.workload, self.entry.name());
-                tracing::warn!(workload, %component, "missed changes of a store");
+                // Gaps come as fast as changes do.
+                let mut last = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.is_none_or(|last| last.elapsed() >= LOG_AGAIN) {
+                    let (workload, component) = (&self.workload, self.entry.name());
+                    tracing::warn!(workload, %component, "missed changes of a store");
+                    *last = Some(Instant::now());
+                }
                 return;
             }
         };

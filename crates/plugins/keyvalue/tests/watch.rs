@@ -120,11 +120,17 @@ async fn watchers_see_changes_before_and_after_an_update() {
 }
 
 #[tokio::test]
-async fn an_unknown_store_is_found_when_planned() {
+async fn a_store_that_is_unknown_or_not_granted_is_found_when_planned() {
     let host = host();
     let manifest =
         MANIFEST.replace("component = 'cloud'\n    keyvalue = 's'", "component = 'cloud'\n    keyvalue = 't'");
     let plan = host.plan(&workload(&host, &manifest)).await;
     let found: Vec<_> = plan.problems.iter().map(|problem| format!("{}: {problem}", problem.place())).collect();
     assert_eq!(found, ["triggers.watch.1.keyvalue: unknown keyvalue store `t`"]);
+    // A watcher is given a bucket of the store, and so has to be granted it.
+    let manifest = MANIFEST.replace("CLOUD-WATCHER'\n    keyvalue = ['s']", "CLOUD-WATCHER'\n    keyvalue = ['other']");
+    let manifest = format!("{manifest}\n[keyvalue.other]\nbackend = 'memory'\n");
+    let plan = host.plan(&workload(&host, &manifest)).await;
+    let found: Vec<_> = plan.problems.iter().map(|problem| format!("{}: {problem}", problem.place())).collect();
+    assert_eq!(found, ["triggers.watch.1.keyvalue: `cloud` watches the store `s`, but is not granted it"]);
 }

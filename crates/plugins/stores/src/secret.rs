@@ -98,17 +98,29 @@ impl InputPolicy {
         Ok(SecretValue::new(value.into_encoded_bytes()))
     }
 
+    /// Checks that a workload declares a secret, and that it may be read, without reading it.
+    ///
+    /// # Errors
+    /// [`PluginError`], with a place below the workload if the declaration is wrong.
+    pub fn check_secret_of(&self, workload: &Workload, name: &Name) -> Result<(), PluginError> {
+        let declared = declared(workload)?;
+        let source = declared.get(name).ok_or_else(|| unknown(name))?;
+        self.check_secret(source).map_err(|error| error.below(&format!("secrets.{name}")))
+    }
+
     /// Reads a secret of a workload by its name.
     ///
     /// # Errors
     /// [`PluginError`] with a place below the workload.
     pub async fn read_secret_of(&self, workload: &Workload, name: &Name) -> Result<SecretValue, PluginError> {
         let declared = declared(workload)?;
-        let source = declared.get(name).ok_or_else(|| {
-            PluginError::new(format!("unknown secret `{name}`")).hint(format!("add `[secrets.{name}]`"))
-        })?;
+        let source = declared.get(name).ok_or_else(|| unknown(name))?;
         self.read_secret(source).await.map_err(|error| error.below(&format!("secrets.{name}")))
     }
+}
+
+fn unknown(name: &Name) -> PluginError {
+    PluginError::new(format!("unknown secret `{name}`")).hint(format!("add `[secrets.{name}]`"))
 }
 
 /// The secrets that a workload declares.

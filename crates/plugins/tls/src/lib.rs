@@ -122,7 +122,15 @@ impl Plugin for TlsPlugin {
             match (certificate, key) {
                 (Some(_), None) => planning.problem(missing("key").at(place("certificate"))),
                 (None, Some(_)) => planning.problem(missing("certificate").at(place("key"))),
-                (_, Some(key)) => planning.grant(component, "key", format!("secret {key}")),
+                (_, Some(key)) => {
+                    let checked = self.policy.inputs_of(planning.workload()).check_secret_of(planning.workload(), &key);
+                    match checked {
+                        Ok(()) => planning.grant(component, "key", format!("secret {key}")),
+                        Err(error) if error.place().is_none() => planning.problem(error.at(place("key"))),
+                        // The plugin for secrets reports the declaration.
+                        Err(_) => {}
+                    }
+                }
                 (None, None) => {}
             }
         }

@@ -58,7 +58,11 @@ enum Answer {
 }
 
 fn objects() -> Result<Container, String> {
-    if container_exists("objects")? { get_container("objects") } else { create_container("objects") }
+    if container_exists("objects")? {
+        return get_container("objects");
+    }
+    // Another request may create it at the same time.
+    create_container("objects").or_else(|_| get_container("objects"))
 }
 
 fn list(objects: &Container) -> Result<String, String> {
