@@ -47,7 +47,8 @@ fn main() -> ExitCode {
         ["features"] => features::run(),
         ["manifest"] => manifest::run(),
         ["provided"] => provided::run(),
-        ["stores"] => stores::run(),
+        ["stores"] => stores::run(None),
+        ["stores", part] => stores::run(Some(part)),
         ["floor", address] => floor::run(address),
         _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest | provided | stores"
             .into()),

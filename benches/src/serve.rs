@@ -9,7 +9,7 @@ use crate::{Result, goal, guest, median};
 const ROUNDS: usize = 3;
 const SECONDS: &str = "3";
 
-struct Figures {
+pub(crate) struct Figures {
     cpu: Vec<f64>,
     rate: Vec<f64>,
     p50: Vec<f64>,
@@ -110,12 +110,17 @@ fn pair(folder: &std::path::Path) -> Result<(String, String)> {
 }
 
 impl Figures {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let [cpu, rate, p50, p99, single, idle, resident] = std::array::from_fn(|_| Vec::new());
         Self { cpu, rate, p50, p99, single, idle, resident }
     }
 
-    fn round(&mut self, server: &Server) -> Result {
+    /// The median of the CPU time of a request, in microseconds.
+    pub(crate) fn cpu(self) -> f64 {
+        median(self.cpu)
+    }
+
+    pub(crate) fn round(&mut self, server: &Server) -> Result {
         let running = server.start()?;
         let url = format!("http://{}/", running.address);
         let wrk = |connections: &str, seconds: &str| -> Result<String> {

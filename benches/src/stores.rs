@@ -1,14 +1,17 @@
-//! What a store costs a guest: beside an empty host call, beside redb alone, and beside the Rust client of Redis alone.
+//! What a store costs a guest: beside an empty host call, beside redb alone, and beside the Rust clients of servers alone. And what a
+//! store costs a request that does not use it.
 
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod fresh;
+mod servers;
 
-use futures_util::future::join_all;
+use std::time::Instant;
+
 use redb::{Database, Durability, ReadableDatabase as _, TableDefinition};
 use wharf::wasmtime::component::Val;
 use wharf::workload::manifest::{Format, parse_with};
 use wharf::{Engine, Host};
 use wharf_keyvalue::KeyValuePlugin;
+use wharf_sql::SqlPlugin;
 use wharf_stores::{Policy, ProcessEnvironment};
 
 use crate::{Result, goal, median, stores_guest};
@@ -18,25 +21,40 @@ const GETS: u32 = 200_000;
 const VALUE: usize = 100;
 const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("t");
 
-pub(crate) fn run() -> Result {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(measure())
+/// Measures all, or one part: `embedded`, `redis`, `nats`, `postgres` or `fresh`.
+pub(crate) fn run(part: Option<&str>) -> Result {
+    let wanted = |name: &str| part.is_none_or(|part| part == name);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(measure(&wanted))?;
+    if wanted("fresh") { fresh::measure() } else { Ok(()) }
 }
 
-async fn measure() -> Result {
+async fn measure(wanted: &impl Fn(&str) -> bool) -> Result {
     let folder = std::env::temp_dir().join(format!("wharf-bench-stores-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let measured = in_folder(&folder).await;
+    let measured = in_folder(&folder, wanted).await;
     std::fs::remove_dir_all(&folder)?;
     measured
 }
 
-async fn in_folder(folder: &std::path::Path) -> Result {
+async fn in_folder(folder: &std::path::Path, wanted: &impl Fn(&str) -> bool) -> Result {
+    let policy = Policy::open(ProcessEnvironment).with_state(folder.join("state"));
     let host = Host::builder(Engine::builder().build()?)
-        .plugin(KeyValuePlugin::new(Policy::open(ProcessEnvironment).with_state(folder.join("state"))))
+        .plugin(KeyValuePlugin::new(policy.clone()))
+        .plugin(SqlPlugin::new(policy))
         .build()?;
-    gets(&host, folder).await?;
-    sets(&host, folder).await?;
-    redis_sets(&host).await?;
+    if wanted("embedded") {
+        gets(&host, folder).await?;
+        sets(&host, folder).await?;
+    }
+    if wanted("redis") {
+        servers::redis_sets(&host).await?;
+    }
+    if wanted("nats") {
+        servers::nats_sets(&host, folder).await?;
+    }
+    if wanted("postgres") {
+        servers::postgres_queries(&host, folder).await?;
+    }
     host.shutdown().await;
     Ok(())
 }
@@ -47,7 +65,11 @@ async fn start(host: &Host, name: &str, store: &str) -> Result {
         "name = '{name}'\n[components.bench]\nsource = '{}'\nkeyvalue = {{ default = 's' }}\nlimits = {{ time = '10m' }}\n[keyvalue.s]\n{store}\n",
         stores_guest("bench-stores").display()
     );
-    let parsed = parse_with(&text, Format::Toml, host.extensions());
+    start_component(host, &text).await
+}
+
+async fn start_component(host: &Host, text: &str) -> Result {
+    let parsed = parse_with(text, Format::Toml, host.extensions());
     let problems: Vec<_> = parsed.problems.iter().map(ToString::to_string).collect();
     host.workload_start(parsed.workload.ok_or(problems.join("; "))?).await?;
     Ok(())
@@ -123,65 +145,6 @@ async fn sets(host: &Host, folder: &std::path::Path) -> Result {
         let rate = |seconds: f64| f64::from(count) / seconds;
         println!("sets a second, {writers} writers: embedded {:.0}, redb alone {:.0}", rate(guest), rate(alone));
         goal(&format!("redb alone to embedded, sets of {writers} writers"), guest / alone, 1.0 / 0.7);
-    }
-    Ok(())
-}
-
-/// A server on a free port; it ends with this.
-struct Redis(Child, u16);
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-impl Redis {
-    fn start() -> Result<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]);
-        let child = command.stdout(Stdio::null()).spawn()?;
-        let this = Self(child, port);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if Instant::now() > deadline {
-                return Err("redis-server does not answer".into());
-            }
-            std::thread::yield_now();
-        }
-        Ok(this)
-    }
-}
-
-async fn redis_sets(host: &Host) -> Result {
-    let server = Redis::start()?;
-    let url = format!("redis://127.0.0.1:{}", server.1);
-    start(host, "redis", &format!("backend = 'redis'\nurl = '{url}'")).await?;
-    let client = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-    for (count, writers) in [(10_000_u32, 1_u32), (100_000, 64)] {
-        let (mut alone, mut guest) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            let begun = Instant::now();
-            let writing = (0..writers).map(|first| {
-                let mut client = client.clone();
-                async move {
-                    for number in (first..count).step_by(writers as usize) {
-                        let key = format!("alone {number}");
-                        redis::cmd("SET").arg(key).arg([7_u8; VALUE].as_slice()).exec_async(&mut client).await?;
-                    }
-                    Ok::<_, redis::RedisError>(())
-                }
-            });
-            join_all(writing).await.into_iter().collect::<std::result::Result<(), _>>()?;
-            alone.push(begun.elapsed().as_secs_f64());
-            guest.push(call(host, "redis", "sets", &[count, writers, u32::try_from(VALUE)?]).await?);
-        }
-        let (alone, guest) = (median(alone), median(guest));
-        let rate = |seconds: f64| f64::from(count) / seconds;
-        println!("sets a second, {writers} at a time: Redis {:.0}, its client alone {:.0}", rate(guest), rate(alone));
-        goal(&format!("the client alone to Redis, {writers} at a time"), guest / alone, 1.0 / 0.9);
     }
     Ok(())
 }

@@ -135,7 +135,11 @@ fn build_set(root: &Path, set: &Set) -> Result<(), String> {
     let target = cache_folder().join("guests");
     let mut record = Record { compiler: toolchain.version()?, guests: BTreeMap::new() };
     fs::create_dir_all(root.join(set.output)).map_err(|e| e.to_string())?;
-    for name in names(root, set) {
+    let names = names(root, set);
+    if names.is_empty() {
+        return Err(format!("no guests in {}", root.join(set.crates).display()));
+    }
+    for name in names {
         let package = package_name(root, set, &name)?;
         let triple = toolchain.target(&root.join(set.crates).join(&name));
         toolchain.cargo(root, &root.join(set.workspace), &target, &package, triple)?;

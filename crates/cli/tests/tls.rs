@@ -37,6 +37,8 @@ async fn echo() -> (SocketAddr, String) {
                     stream.flush().await.unwrap();
                     line.clear();
                 }
+                // The client may be gone.
+                stream.shutdown().await.ok();
             });
         }
     });
@@ -75,6 +77,34 @@ async fn a_component_trusts_the_roots_that_it_was_granted() {
     assert!(doubted.contains("UnknownIssuer"), "another component's roots are its own: {doubted}");
     let refused = ask(&server, "cut-off.test", &question).await;
     assert!(refused.starts_with("error: ErrorCode"), "TLS grants no access: {refused}");
+}
+
+#[tokio::test]
+async fn streams_of_wasi_0_3_are_encrypted_as_well() {
+    let (address, pem) = echo().await;
+    let guest = root().join("guests/stores/prebuilt/tls-p3.wasm").display().to_string();
+    let app = manifest(&format!(
+        "name = 'a'\n\
+         [components.trusts]\nsource = '{guest}'\nhosts = ['tcp://{address}']\ntls = {{ roots = 'ca.pem' }}\n\
+         [components.doubts]\nsource = '{guest}'\nhosts = ['tcp://{address}']\n\
+         [[triggers.http]]\ncomponent = 'trusts'\nhost = 'trusts.test'\n\
+         [[triggers.http]]\ncomponent = 'doubts'\nhost = 'doubts.test'\n"
+    ));
+    std::fs::write(app.path().join("ca.pem"), pem).unwrap();
+    let server = Server::up(app.path());
+    let question = format!("{address} localhost hello 1");
+    assert_eq!(ask(&server, "trusts.test", &question).await, "6 bytes, as sent");
+    let much = format!("{address} localhost hello 100000");
+    assert_eq!(ask(&server, "trusts.test", &much).await, "600000 bytes, as sent");
+    let other_name = ask(&server, "trusts.test", &format!("{address} other.test hello 1")).await;
+    assert!(other_name.contains("not valid for name"), "{other_name}");
+    let bad_name = ask(&server, "trusts.test", &format!("{address} .. hello 1")).await;
+    assert_eq!(bad_name, "error: invalid server name");
+    let doubted = ask(&server, "doubts.test", &question).await;
+    assert!(doubted.contains("UnknownIssuer"), "another component's roots are its own: {doubted}");
+    assert_eq!(ask(&server, "trusts.test", "twice").await, "error: the connector has this stream already");
+    let early = "error: `send` and `receive` come before `connect`; the connection was not established";
+    assert_eq!(ask(&server, "trusts.test", "early").await, early);
 }
 
 /// Starts an HTTPS server that asks for a certificate; gives its port, its certificate, and the client's certificate and key.

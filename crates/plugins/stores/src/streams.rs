@@ -147,7 +147,15 @@ pub struct Taken(PollSender<Bytes>);
 impl Taken {
     /// A consumer, and the pieces that it takes.
     pub fn new() -> (Self, mpsc::Receiver<Bytes>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
+        Self::with_room(WAITING)
+    }
+
+    /// The same with room for this many pieces of up to 64 KiB that wait.
+    ///
+    /// # Panics
+    /// When there is room for none.
+    pub fn with_room(pieces: usize) -> (Self, mpsc::Receiver<Bytes>) {
+        let (sender, receiver) = mpsc::channel(pieces);
         (Self(PollSender::new(sender)), receiver)
     }
 }

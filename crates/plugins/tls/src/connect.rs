@@ -55,6 +55,19 @@ fn certificates(pem: &[u8], key: &'static str) -> Result<Vec<CertificateDer<'sta
     if read.is_empty() { Err(invalid(key)("the file has no certificate")) } else { Ok(read) }
 }
 
+/// Connects to the server of this name over a stream.
+///
+/// # Errors
+/// Why not.
+pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    config: Arc<ClientConfig>,
+    server_name: &str,
+    transport: S,
+) -> io::Result<TlsStream<S>> {
+    let name = ServerName::try_from(server_name.to_owned()).map_err(|_| io::Error::other("invalid server name"))?;
+    TlsConnector::from(config).connect(name, transport).await
+}
+
 /// Connects the streams of one component.
 pub(crate) struct Connector(pub(crate) Arc<ClientConfig>);
 
@@ -64,8 +77,7 @@ impl TlsProvider for Connector {
     fn connect(&self, server_name: String, transport: Box<dyn TlsTransport>) -> Connecting {
         let config = self.0.clone();
         Box::pin(async move {
-            let name = ServerName::try_from(server_name).map_err(|_| Error::msg("invalid server name"))?;
-            let connected = TlsConnector::from(config).connect(name, transport).await;
+            let connected = handshake(config, &server_name, transport).await;
             connected.map(|stream| Box::new(Encrypted(stream)) as _).map_err(Error::msg)
         })
     }

@@ -2,7 +2,8 @@
 //!
 //! The interface takes streams that the component has already, so that it grants no access by itself: `hosts` decides what they lead
 //! to. A server's certificate is checked against the public roots, or against those that the component was granted instead, with `tls = { roots =
-//! "ca.pem" }` in the manifest. The plugin provides `wasi:tls/types@0.2.0-draft`, and `wharf-http` uses a component's settings for its
+//! "ca.pem" }` in the manifest. The plugin provides `wasi:tls` in the versions 0.2.0-draft and
+//! 0.3.0-draft, and `wharf-http` uses a component's settings for its
 //! outgoing requests.
 //!
 //! ```
@@ -17,7 +18,9 @@
 //!
 //! [`wasi:tls`]: https://github.com/WebAssembly/wasi-tls
 
+mod bindings;
 mod connect;
+mod p3;
 
 use std::any::Any;
 use std::path::{Path, PathBuf};
@@ -38,13 +41,19 @@ use wharf::{Binding, Link, Plugin, PluginError, Provided, Scope, StoreData, View
 use wharf_stores::{Policy, read_file};
 use zeroize::Zeroizing;
 
-use connect::Connector;
+use bindings::wasi::tls::client;
+use p3::{Connector, HasConnectors, HasFailures};
 
 const KEY: &str = "tls";
+const P2: &str = "wasi:tls/types@0.2.0-draft";
+const P3_CLIENT: &str = "wasi:tls/client@0.3.0-draft";
+const P3_TYPES: &str = "wasi:tls/types@0.3.0-draft";
 /// The largest file of certificates, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 /// The memory that a connection takes: a record each way, and what waits in between.
 const CONNECTION: usize = 64 * 1024;
+/// The same for a connection of 0.3, with a piece of each stream.
+const CONNECTION_P3: usize = 256 * 1024;
 
 /// What a component sets for its TLS connections: `tls` in the manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -99,7 +108,12 @@ impl Plugin for TlsPlugin {
     }
 
     fn interfaces(&self) -> Vec<Provided> {
-        vec![Provided::grant("wasi:tls/types@0.2.0-draft")]
+        vec![
+            Provided::grant(P2),
+            Provided::grant(P3_CLIENT),
+            // Failures alone, which components may pass to each other.
+            Provided::shared(P3_TYPES),
+        ]
     }
 
     fn settings(&self) -> Vec<SettingsKey> {
@@ -154,10 +168,22 @@ impl Plugin for TlsPlugin {
     }
 
     fn link(&self, link: &mut Link<'_>) -> wasmtime::Result<()> {
-        let get = link.getter::<HasTls>();
-        let mut options = types::LinkOptions::default();
-        options.tls(true);
-        types::add_to_linker_instance::<StoreData, HasTls>(&mut link.instance()?, &options, get)
+        match link.interface().to_string().as_str() {
+            P3_CLIENT => {
+                let get = link.getter::<HasConnectors>();
+                client::add_to_linker_instance::<StoreData, HasConnectors>(&mut link.instance()?, get)
+            }
+            P3_TYPES => {
+                let get = link.getter::<HasFailures>();
+                bindings::wasi::tls::types::add_to_linker_instance::<StoreData, HasFailures>(&mut link.instance()?, get)
+            }
+            _ => {
+                let get = link.getter::<HasTls>();
+                let mut options = types::LinkOptions::default();
+                options.tls(true);
+                types::add_to_linker_instance::<StoreData, HasTls>(&mut link.instance()?, &options, get)
+            }
+        }
     }
 
     fn resource_size(&self, resource: &(dyn Any + Send), _: &Limits) -> usize {
@@ -165,7 +191,11 @@ impl Plugin for TlsPlugin {
         let is_connection = resource.is::<HostClientConnection>()
             || resource.is::<HostClientHandshake>()
             || resource.is::<HostFutureClientStreams>();
-        if is_connection { CONNECTION } else { 0 }
+        match is_connection {
+            true => CONNECTION,
+            false if resource.is::<Connector>() => CONNECTION_P3,
+            false => 0,
+        }
     }
 }
 
@@ -221,7 +251,7 @@ impl View for HasTls {
     type Of = Self;
     fn view(scope: Scope<'_>) -> WasiTlsCtxView<'_> {
         let ComponentTls { config, .. } = scope.binding();
-        let context = || WasiTlsCtxBuilder::new().provider(Box::new(Connector(config.clone()))).build();
+        let context = || WasiTlsCtxBuilder::new().provider(Box::new(connect::Connector(config.clone()))).build();
         WasiTlsCtxView { table: scope.table, ctx: scope.state.get_or_insert_with::<WasiTlsCtx>(context) }
     }
 }

@@ -1,7 +1,7 @@
 //! Loops of calls, for benchmarks.
 
-use std::future::{Future as _, poll_fn};
-use std::task::Poll;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 wit_bindgen::generate!({ path: "../wit/bench.wit", world: "bench-stores", generate_all });
 
@@ -35,11 +35,8 @@ impl Guest for Bench {
                 bucket.set(format!("key {number}"), vec![7; size as usize], None).await.unwrap();
             }
         };
-        let mut writers: Vec<_> = (0..parallel).map(|first| Box::pin(writer(first))).collect();
-        poll_fn(|cx| {
-            writers.retain_mut(|writer| writer.as_mut().poll(cx).is_pending());
-            if writers.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        // It polls only the writers whose write has ended.
+        let writers: FuturesUnordered<_> = (0..parallel).map(writer).collect();
+        writers.collect::<()>().await;
     }
 }
