@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{check_in, host, open, workload};
+use support::{check_in, host, open, run_in, workload};
 use wharf::StartError;
 use wharf_stores::Policy;
 
@@ -49,6 +49,29 @@ async fn names_that_are_not_granted_do_not_open() {
     )
     .await;
     check_in(&host, "one", "wasmcloud a get k => one").await;
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_store_shows_nothing_of_it() {
+    let state = tempfile::tempdir().unwrap();
+    let embedded = TWO.replace("backend = 'memory'", "");
+    for (policy, manifest) in [(Policy::default(), TWO), (open(state.path()), &embedded)] {
+        let host = host(policy);
+        host.workload_start(workload(&host, manifest)).await.unwrap();
+        let many: Vec<_> = (0..1100).map(|number| format!("wasmcloud a set theirs-{number:04} v")).collect();
+        run_in(&host, "one", &many.join("\n")).await;
+        // Above and below it, so that each order of keys has one after the cursor.
+        run_in(&host, "two", "wasmcloud default set mine-1 v\nwasmcloud default set zzz-2 v").await;
+        for (theirs, mine) in
+            [("wasmcloud a list ~0", "wasmcloud default list ~0"), ("draft2 a list", "draft2 default list")]
+        {
+            let listed = run_in(&host, "one", theirs).await.remove(0);
+            let cursor = listed.split_once("Some(\"").expect("more than a page").1.trim_end_matches("\")");
+            let found = run_in(&host, "two", &format!("{mine} {cursor}")).await.remove(0);
+            assert!(found.contains("zzz-2") && !found.contains("theirs"), "{mine} {cursor}: {found}");
+        }
+        host.shutdown().await;
+    }
 }
 
 fn messages(error: &StartError) -> Vec<String> {

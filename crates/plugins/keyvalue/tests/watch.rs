@@ -134,3 +134,49 @@ async fn a_store_that_is_unknown_or_not_granted_is_found_when_planned() {
     let found: Vec<_> = plan.problems.iter().map(|problem| format!("{}: {problem}", problem.place())).collect();
     assert_eq!(found, ["triggers.watch.1.keyvalue: `cloud` watches the store `s`, but is not granted it"]);
 }
+
+#[tokio::test]
+async fn a_watcher_sees_its_own_store_alone() {
+    let host = host();
+    let manifest = "
+        [components.it]
+        source = 'GUEST'
+        keyvalue = ['s', 't']
+        [components.draft]
+        source = 'DRAFT-WATCHER'
+        keyvalue = ['s']
+        [components.cloud]
+        source = 'CLOUD-WATCHER'
+        keyvalue = ['t']
+        [keyvalue.s]
+        backend = 'memory'
+        [keyvalue.t]
+        backend = 'memory'
+        [[triggers.probe]]
+        component = 'it'
+        [[triggers.watch]]
+        component = 'draft'
+        keyvalue = 's'
+        [[triggers.watch]]
+        component = 'cloud'
+        keyvalue = 't'
+    ";
+    host.workload_start(workload(&host, manifest)).await.unwrap();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
+    let ready = "draft s set in:first 0\ndraft t set in:first 0\ndraft s get draft:first\ndraft t get cloud:first";
+    while run_in(&host, "it", ready).await != ["ok", "ok", "0", "0"] {
+        assert!(tokio::time::Instant::now() < deadline, "the watchers do not start");
+        tokio::task::yield_now().await;
+    }
+    check(&host, "draft s set in:a 1 => ok\n draft t set in:b 1 => ok").await;
+    // A watcher reports in order: what comes last has everything before it.
+    check(&host, "draft s set in:last 1 => ok\n draft t set in:last 1 => ok").await;
+    wait_for(&host, "draft:last", "1").await;
+    while run_in(&host, "it", "draft t get cloud:last").await != ["1"] {
+        assert!(tokio::time::Instant::now() < deadline, "the other watcher does not report");
+        tokio::task::yield_now().await;
+    }
+    check(&host, "draft s exists draft:b => false\n draft s exists cloud:a => false").await;
+    check(&host, "draft t exists cloud:a => false\n draft t exists draft:b => false\n draft t exists cloud:b => true")
+        .await;
+}

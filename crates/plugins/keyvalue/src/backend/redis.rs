@@ -8,8 +8,8 @@
 //!
 //! Redis has no versions. The first [`entry`](Store::entry) of a key writes a random version and a digest of the value
 //! into a companion key (the prefix, the byte `FF`, the key: not text, so it is no key of any store), which expires an
-//! hour after its last use. Every write by this backend removes the companion in the same atomic step. A version
-//! therefore
+//! hour after its last use. Every write by this backend removes the companion, in the same step or right after it. A
+//! version therefore
 //!
 //! - changes with every write by this backend, on any host, and with every write by another client that changes the
 //!   value;
@@ -124,14 +124,13 @@ impl Store for Redis {
             let written: bool = self.link.call(&call).await?;
             return if written { Ok(()) } else { Err(Error::PreconditionFailed) };
         }
-        // A transaction costs the server less than a script.
-        let mut transaction = ::redis::pipe();
-        transaction.atomic().cmd("SET").arg(self.names.key(key)).arg(&value[..]);
+        let mut commands = ::redis::pipe();
+        commands.cmd("SET").arg(self.names.key(key)).arg(&value[..]);
         if let Some(ttl) = ttl {
-            transaction.arg("PX").arg(ttl);
+            commands.arg("PX").arg(ttl);
         }
-        transaction.ignore().cmd("DEL").arg(self.names.companion(key)).ignore();
-        self.link.transact(&transaction).await
+        commands.ignore().cmd("DEL").arg(self.names.companion(key)).ignore();
+        self.link.pipeline(&commands).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {

@@ -102,7 +102,7 @@ struct State {
 enum Request<'a> {
     Command(&'a Cmd),
     Script(&'a ScriptInvocation<'a>),
-    Transaction(&'a Pipeline),
+    Pipeline(&'a Pipeline),
 }
 
 /// The connection to a server.
@@ -162,9 +162,9 @@ impl Link {
         self.within(self.send(Request::Script(script))).await
     }
 
-    /// Sends commands that the server runs as one.
-    pub(super) async fn transact<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Error> {
-        self.within(self.send(Request::Transaction(commands))).await
+    /// Sends commands that the server runs one after the other, with those of others in between.
+    pub(super) async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Error> {
+        self.within(self.send(Request::Pipeline(commands))).await
     }
 
     async fn within<T>(&self, operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -189,7 +189,7 @@ impl Link {
         let result = match request {
             Request::Command(command) => command.query_async(&mut connection).await,
             Request::Script(script) => script.invoke_async(&mut connection).await,
-            Request::Transaction(commands) => commands.query_async(&mut connection).await,
+            Request::Pipeline(commands) => commands.query_async(&mut connection).await,
         };
         let answered = u64::try_from(state.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         result.inspect(|_| state.answered.store(answered, Ordering::Relaxed)).map_err(|error| {
