@@ -105,8 +105,22 @@ impl ComponentType {
 
     /// The functions of an import that is an interface; none if it is another item.
     pub fn import_functions(&self, import: &str) -> Vec<String> {
-        let kind = self.imports.iter().find(|item| item.name == import).map(|item| item.kind);
-        let Some(ItemKind::Instance(id)) = kind else { return Vec::new() };
+        self.functions(self.imports.iter().find(|item| item.name == import))
+    }
+
+    /// The functions of an export that is an interface; none if it is another item.
+    pub fn export_functions(&self, export: &str) -> Vec<String> {
+        self.functions(self.exports.iter().find(|item| item.name == export))
+    }
+
+    /// The names of the functions that it exports outside of any interface.
+    pub fn plain_functions(&self) -> impl Iterator<Item = &str> {
+        let functions = self.exports.iter().filter(|item| matches!(item.kind, ItemKind::Func(_)));
+        functions.map(|item| item.name.as_str())
+    }
+
+    fn functions(&self, item: Option<&Extern>) -> Vec<String> {
+        let Some(ItemKind::Instance(id)) = item.map(|item| item.kind) else { return Vec::new() };
         let functions = self.types[id].exports.iter().filter(|(_, kind)| matches!(kind, ItemKind::Func(_)));
         functions.map(|(name, _)| name.clone()).collect()
     }

@@ -19,6 +19,8 @@ mod limits;
 mod timezone;
 mod instances;
 mod service;
+mod build;
+mod doubles;
 mod volume;
 mod link;
 mod trigger;
@@ -29,9 +31,11 @@ mod schema;
 
 use std::path::Path;
 
+pub use build::Build;
 pub use component::Component;
 pub use decode::Spans;
 pub use digest::{Digest, DigestError};
+pub use doubles::Doubles;
 pub use extensions::{Extensions, SettingsKey};
 pub use hosts::{HostPattern, HostRule, HostRuleError, Protocol};
 pub use instances::{Instances, InstancesMode};
@@ -231,6 +235,7 @@ fn workload(tree: &Node, diagnostics: &mut Diagnostics) -> Option<Workload> {
     workload.volumes = table.get("volumes", diagnostics).unwrap_or_default();
     workload.links = table.get("links", diagnostics).unwrap_or_default();
     workload.triggers = table.get("triggers", diagnostics).unwrap_or_default();
+    workload.test = table.get("test", diagnostics).unwrap_or_default();
     workload.settings = table.finish_with_settings(Level::Workload, diagnostics);
     Some(workload)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::manifest::{self, Component, Extensions, Link, Settings, Triggers, Volume};
+use crate::manifest::{self, Component, Doubles, Extensions, Link, Settings, Triggers, Volume};
 use crate::name::Name;
 
 /// Components with their config, links, volumes, grants and triggers: everything that a host needs to run them.
@@ -38,6 +38,10 @@ pub struct Workload {
     /// The triggers, which call the components.
     #[schemars(default)]
     pub triggers: Triggers,
+    /// What takes the place of components in the workload's tests, which `wharf test` runs.
+    #[serde(skip_serializing_if = "Doubles::is_empty")]
+    #[schemars(default)]
+    pub test: Doubles,
     /// The settings of keys that plugins own, by key.
     #[serde(flatten)]
     #[schemars(skip)]
@@ -55,6 +59,7 @@ impl Workload {
             volumes: BTreeMap::new(),
             links: Vec::new(),
             triggers: Triggers::default(),
+            test: Doubles::default(),
             settings: BTreeMap::new(),
         }
     }
@@ -79,11 +84,14 @@ impl Workload {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Resolves the relative paths of sources and volumes against `folder`.
+    /// Resolves the relative paths of sources, builds and volumes against `folder`.
     #[must_use]
     pub fn under(mut self, folder: &Path) -> Self {
-        for component in self.components.values_mut() {
+        for component in self.components.values_mut().chain(self.test.components.values_mut()) {
             component.source = component.source.clone().under(folder);
+            if let Some(build) = &mut component.build {
+                build.under(folder);
+            }
         }
         for volume in self.volumes.values_mut() {
             if let Volume::Host { host } = volume {
@@ -101,7 +109,7 @@ impl Workload {
             if let Some(settings) = workload.settings.get_mut(&key.key) {
                 key.paths.iter().for_each(|place| settings.under(place, folder));
             }
-            for component in workload.components.values_mut() {
+            for component in workload.components.values_mut().chain(workload.test.components.values_mut()) {
                 if let Some(settings) = component.settings.get_mut(&key.key) {
                     key.component_paths.iter().for_each(|place| settings.under(place, folder));
                 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::decode::{Decode, Diagnostics, Table};
 use super::extensions::Level;
 use super::tree::Node;
-use super::{Digest, HostRule, Instances, Limits, Mount, Service, Settings, Source, TimeZone};
+use super::{Build, Digest, HostRule, Instances, Limits, Mount, Service, Settings, Source, TimeZone};
 
 /// A component of a workload: its source, and its grants. A grant that is not declared here is denied.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -58,6 +58,9 @@ pub struct Component {
     /// Makes it a service: a component with `wasi:cli/run` that starts with the workload and stops last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// How it is built from its sources, by the program `wharf`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
     /// The settings of keys that plugins own, by key.
     #[serde(flatten)]
     #[schemars(skip)]
@@ -80,6 +83,7 @@ impl Component {
             limits: Limits::default(),
             instances: None,
             service: None,
+            build: None,
             settings: BTreeMap::new(),
         }
     }
@@ -111,6 +115,7 @@ impl Decode for Component {
             limits: table.get("limits", diagnostics).unwrap_or_default(),
             instances: table.get("instances", diagnostics),
             service: table.get("service", diagnostics).unwrap_or_default(),
+            build: table.get("build", diagnostics).unwrap_or_default(),
             ..Self::from_path("")
         };
         // Without a source the rest is still validated: the manifest is rejected, but with all of its problems.
