@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wasmtime::{Config, Enabled, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig, ProfilingStrategy};
+use wasmtime::{
+    CacheStore, Config, Enabled, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig, ProfilingStrategy,
+};
 
 use background::BackgroundPool;
 use cache::Cache;
@@ -76,6 +78,7 @@ pub struct EngineBuilder {
     profiling: Profiling,
     debug_info: bool,
     core_dumps: Option<PathBuf>,
+    functions: Option<Arc<dyn CacheStore>>,
 }
 
 /// wasmtime rejects the settings of an [`EngineBuilder`].
@@ -97,6 +100,7 @@ impl Engine {
             profiling: Profiling::Off,
             debug_info: false,
             core_dumps: None,
+            functions: None,
         }
     }
 
@@ -199,6 +203,15 @@ impl EngineBuilder {
         self
     }
 
+    /// Compiles incrementally: keeps the code of each function in a store, and compiles a changed component's other functions no
+    /// more. The first compilation is slower. Off by default. The engine runs what the store returns without checks, so nothing but
+    /// this process and its like may write to it.
+    #[must_use]
+    pub fn incremental(mut self, functions: Arc<dyn CacheStore>) -> Self {
+        self.functions = Some(functions);
+        self
+    }
+
     /// Builds the engine. A cache that cannot be used is logged and left out.
     ///
     /// # Errors
@@ -248,6 +261,11 @@ impl EngineBuilder {
         config.coredump_on_trap(self.core_dumps.is_some());
         // A guest yields at each tick of the ticker, so that the host can suspend or end it.
         config.epoch_interruption(true);
+        if let Some(functions) = &self.functions
+            && let Err(error) = config.enable_incremental_compilation(functions.clone())
+        {
+            tracing::warn!(error = format!("{error:#}"), "cannot compile incrementally");
+        }
         if self.inlining {
             config.compiler_inlining(Inlining::Yes);
         }

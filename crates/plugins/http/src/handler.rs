@@ -258,6 +258,10 @@ impl ProxyHandler {
         WasiBody::new(RequestBody::new(body, self.entry.tracker().clone(), timeout))
     }
 
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
     pub(crate) fn tracker(&self) -> &Arc<wharf::limits::LimitTracker> {
         self.entry.tracker()
     }

@@ -46,3 +46,7 @@ pub use outbound::HttpPlugin;
 pub use server::{BindError, HttpServer};
 pub use settings::Settings;
 pub use tls::{Tls, TlsError};
+
+/// The target of the log's line for each request, at level `DEBUG`: its status, method, target and time, which component answered, and
+/// how its instances are made.
+pub const REQUESTS: &str = "wharf::request";

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -327,17 +327,56 @@ async fn handle_request(
     }
     let exchange = connection.begin_exchange();
     let is_head = request.method() == Method::HEAD;
-    let response = route(server, request, tls).await;
+    let logged = RequestLog::begin(&request);
+    let (response, handler) = route(server, request, tls).await;
     exchange.record_response();
+    if let Some(logged) = logged {
+        logged.end(response.status(), handler.as_deref());
+    }
     // hyper discards a body in response to HEAD for HTTP/1.1 only.
     response.map(|body| if is_head { ResponseBody::empty() } else { body }.with_exchange(exchange))
 }
 
+/// A request as the log shows it, until the head of its response.
+struct RequestLog {
+    begun: Instant,
+    method: Method,
+    target: String,
+}
+
+impl RequestLog {
+    /// `None` if the log does not show requests.
+    fn begin(request: &Request<Incoming>) -> Option<Self> {
+        let begin = || Self {
+            begun: Instant::now(),
+            method: request.method().clone(),
+            target: request.uri().path_and_query().map_or_else(String::new, ToString::to_string),
+        };
+        tracing::enabled!(target: crate::REQUESTS, tracing::Level::DEBUG).then(begin)
+    }
+
+    fn end(self, status: StatusCode, handler: Option<&ProxyHandler>) {
+        let Self { begun, method, target } = self;
+        let took = format!("{:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
+        let status = status.as_u16();
+        let Some(entry) = handler.map(ProxyHandler::entry) else {
+            tracing::debug!(target: crate::REQUESTS, "{status} {method} {target} {took}");
+            return;
+        };
+        let (component, instance) = (entry.name(), entry.policy().name());
+        tracing::debug!(target: crate::REQUESTS, %component, instance, "{status} {method} {target} {took}");
+    }
+}
+
 /// Passes a request to the component that its target selects.
-async fn route(server: &Inner, mut request: Request<Incoming>, tls: bool) -> Response<ResponseBody> {
+async fn route(
+    server: &Inner,
+    mut request: Request<Incoming>,
+    tls: bool,
+) -> (Response<ResponseBody>, Option<Arc<ProxyHandler>>) {
     let route_path = match check_target(server, &mut request) {
         Ok(route_path) => route_path,
-        Err((status, text)) => return text_response(status, text),
+        Err((status, text)) => return (text_response(status, text), None),
     };
     let find = |request: &Request<Incoming>| {
         let path = route_path.as_deref().unwrap_or(request.uri().path());
@@ -346,18 +385,21 @@ async fn route(server: &Inner, mut request: Request<Incoming>, tls: bool) -> Res
     let mut found = find(&request);
     while let Some(handler) = found {
         match handler.admit().await {
-            Ok(call) => return handler.handle(request, tls, call, server.settings.body_timeout).await,
+            Ok(call) => {
+                let response = handler.clone().handle(request, tls, call, server.settings.body_timeout).await;
+                return (response, Some(handler));
+            }
             Err(AdmissionError::Stopped) => {
                 // An update of the workload may have replaced the handler since the lookup.
                 found = find(&request);
                 if found.as_ref().is_some_and(|current| Arc::ptr_eq(current, &handler)) {
-                    return unavailable(refusal(AdmissionError::Stopped));
+                    return (unavailable(refusal(AdmissionError::Stopped)), Some(handler));
                 }
             }
-            Err(error) => return unavailable(refusal(error)),
+            Err(error) => return (unavailable(refusal(error)), Some(handler)),
         }
     }
-    text_response(StatusCode::NOT_FOUND, "no route for this host and path\n")
+    (text_response(StatusCode::NOT_FOUND, "no route for this host and path\n"), None)
 }
 
 /// The status and text of a response to an invalid request.

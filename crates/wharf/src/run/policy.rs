@@ -50,6 +50,16 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// The policy's name, as in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Warm { .. } => "warm",
+            Self::Reuse { .. } => "reuse",
+            Self::Service => "service",
+        }
+    }
+
     /// Returns the policy that a manifest declares. Values out of range are clamped.
     pub fn from_manifest(declared: &Instances) -> Self {
         match declared.mode {
