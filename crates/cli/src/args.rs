@@ -25,6 +25,8 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
+  wharf new my-app --lang rust       start a project
+  wharf dev                          build, serve, and swap what changes
   wharf up examples/guestbook        serve the workload of a manifest
   wharf serve hello.wasm             serve one component
   wharf run tool.wasm -- --flag x    run one command component
@@ -38,7 +40,8 @@ Exit codes:
   4  the workload does not resolve or load
   5  the component trapped
   6  the host failed
-  7  the component reached a limit";
+  7  the component reached a limit
+  8  a component does not build";
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Engine and log")]
@@ -109,9 +112,32 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Run one command component, connected to this terminal.
     #[command(
-        after_help = "Examples:\n  wharf run tool.wasm -- --flag x\n  wharf run tool.wasm --dir .::/here::ro --inherit-env\n\nThe exit code is the component's own."
+        after_help = "Examples:\n  wharf run tool.wasm -- --flag x\n  wharf run tool.wasm --dir .::/here::ro --inherit-env\n  wharf run . -- --flag x\n\nThe exit code is the component's own."
     )]
     Run(Run),
+    /// Start a project: a folder with a manifest, sources, a test and a README.
+    #[command(
+        after_help = "Examples:\n  wharf new --list\n  wharf new my-app --lang rust\n  wharf new my-job --lang go --template cron\n  wharf new my-app --from https://git.example/template.git\n\nWithout --lang and --template, a terminal asks for them. A template of one's own is a folder or a git repository; in its files\n`{{name}}` and `{{snake}}` become the project's name, as `my-app` and `my_app`."
+    )]
+    New(New),
+    /// Build, serve, and replace what changes, while its sources are edited.
+    #[command(
+        after_help = "Examples:\n  wharf dev\n  wharf dev examples/shop --listen 127.0.0.1:8080\n\nA build that fails leaves the version that runs. On a terminal: r rebuilds, p shows the plan, l changes the log level, q quits."
+    )]
+    Dev(Dev),
+    /// Build the components of a workload from their sources, as `build` in the manifest says, and check them.
+    #[command(
+        after_help = "Examples:\n  wharf build\n  wharf build examples/shop --component web --force\n\nBuilds run when the files that they depend on have changed. `up`, `run`, `dev`, `test` and `compose` build first, too."
+    )]
+    Build(BuildArgs),
+    /// Generate bindings of a world, for languages without a generator of their own.
+    #[command(after_help = "Example:\n  wharf bindings c --wit wit --out gen")]
+    Bindings(Bindings),
+    /// Run the tests that components bring: their exports whose names begin with `test-`, and those of interfaces `wharf:test/…`.
+    #[command(
+        after_help = "Examples:\n  wharf test\n  wharf test examples/shop greets --json\n\nEach test is a call in a fresh instance. It fails if it traps, reaches a limit or returns an error. `[test]` in the manifest has\ncomponents that take the places of others. The exit code is 1 if a test fails."
+    )]
+    Test(Test),
     /// Show what satisfies each import and what each component is granted; run nothing.
     #[command(after_help = "Examples:\n  wharf plan\n  wharf plan examples/guestbook --format svg > plan.svg")]
     Plan(Plan),
@@ -156,8 +182,88 @@ pub(crate) struct Up {
     /// Manifests, folders of one manifest, or folders of several.
     #[arg(default_value = ".")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Watch manifests, components and sources, build and replace what changes.
+    #[arg(long)]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) listen: Listen,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// The project's name, in kebab-case; also that of its folder.
+    #[arg(required_unless_present = "list")]
+    pub(crate) name: Option<String>,
+    /// Language: rust, go, python, js, ts or c.
+    #[arg(long, short, value_name = "LANGUAGE", conflicts_with = "from")]
+    pub(crate) lang: Option<String>,
+    /// Template: http, command, library, middleware, cron or workload; with --from a folder in it.
+    #[arg(long, short, value_name = "TEMPLATE")]
+    pub(crate) template: Option<String>,
+    /// Take the template from a folder or a git repository.
+    #[arg(long, value_name = "FOLDER|URL")]
+    pub(crate) from: Option<String>,
+    /// List the templates.
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// The manifest, or its folder.
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Run the tests whose names, such as `web/test-greets`, contain this text.
+    pub(crate) filter: Option<String>,
+    /// Print an object for each test, and one for the whole.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Manifests, or folders of one; or the folder of one component without a manifest.
+    #[arg(default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) listen: Listen,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// The manifest, or its folder.
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Build this component only. Repeat it for several.
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) component: Vec<String>,
+    /// Build even if nothing has changed.
+    #[arg(long, short)]
+    pub(crate) force: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BindingsLanguage {
+    /// Header, source and an object file with the world.
+    C,
+    /// Packages of a Go module, which must have a `go.mod`.
+    Go,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bindings {
+    /// The language.
+    #[arg(value_enum)]
+    pub(crate) language: BindingsLanguage,
+    /// The WIT package: a folder or a file.
+    #[arg(long, default_value = "wit", value_name = "PATH")]
+    pub(crate) wit: PathBuf,
+    /// The world; required if the package has several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) world: Option<String>,
+    /// The folder to write to [default: `gen` for C, `bindings` for Go].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -190,8 +296,11 @@ pub(crate) struct Grants {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// The component.
+    /// The component; or a manifest or its folder, whose component is built first.
     pub(crate) component: PathBuf,
+    /// The component of the manifest to serve; required if it has several.
+    #[arg(long = "component", value_name = "NAME")]
+    pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) listen: Listen,
     #[command(flatten)]
@@ -220,7 +329,10 @@ impl Serve {
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) grants: Grants,
-    /// The component.
+    /// The component of the manifest to run; required if it has several.
+    #[arg(long = "component", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The component; or a manifest or its folder, whose component is built first.
     pub(crate) component: PathBuf,
     /// Its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

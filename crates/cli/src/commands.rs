@@ -1,12 +1,17 @@
 //! The commands, one file for each.
 
+mod bindings;
+mod build;
 mod cache;
 mod compose;
+mod dev;
 mod inspect;
+mod new;
 mod plan;
 mod plan_picture;
 mod run;
 mod serve;
+mod test;
 mod up;
 
 use std::process::ExitCode;
@@ -28,6 +33,11 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Up(args) => block_on(up::up(&cli.engine, args)),
         Command::Serve(args) => block_on(serve::serve(&cli.engine, args)),
         Command::Run(args) => block_on(run::run(&cli.engine, args)),
+        Command::New(args) => new::new(args),
+        Command::Dev(args) => block_on(dev::dev(&cli.engine, args)),
+        Command::Build(args) => block_on(build::build(&cli.engine, args)),
+        Command::Bindings(args) => bindings::bindings(args),
+        Command::Test(args) => block_on(test::test(&cli.engine, args)),
         Command::Plan(args) => block_on(plan::plan(&cli.engine, args)),
         Command::Inspect(args) => block_on(inspect::inspect(&cli.engine, args)),
         Command::Compose(args) => block_on(compose::compose(&cli.engine, args)),

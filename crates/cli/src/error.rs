@@ -10,6 +10,7 @@
 //! | 5 | the component trapped |
 //! | 6 | the host failed: an address is in use, a folder is not writable, no instance is free |
 //! | 7 | the component reached a limit |
+//! | 8 | a component does not build |
 
 mod report;
 
@@ -25,8 +26,8 @@ use wharf::workload::manifest::{ManifestProblem, Spans};
 use wharf::{StartError, Termination};
 
 use crate::logging;
-pub(crate) use report::Report;
-use report::{Diagnostic, message};
+pub(crate) use report::message;
+pub(crate) use report::{Diagnostic, Report};
 
 /// An error that ends the command. The variant determines the exit code; the report prints each error with its sources.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,9 @@ pub(crate) enum CliError {
     /// The host lacks a resource, such as a free address or a writable folder.
     #[error("{0}")]
     Host(Report),
+    /// A component does not build.
+    #[error("{0}")]
+    Build(Report),
     /// Several workloads failed. The first error determines the exit code.
     #[error("{first}{}", Concatenated(rest))]
     Several {
@@ -86,6 +90,7 @@ impl CliError {
             Self::Call(_) => 5,
             Self::Host(_) => 6,
             Self::Limit(_) => 7,
+            Self::Build(_) => 8,
             Self::Several { first, .. } => first.exit_code(),
         }
     }
@@ -107,7 +112,7 @@ pub(crate) struct Declared {
 
 impl Declared {
     /// The place of a key, as `file:line:column`.
-    fn place(&self, path: &str) -> Option<String> {
+    pub(crate) fn place(&self, path: &str) -> Option<String> {
         let file = self.file.as_ref()?;
         let at = self.spans.find(path).map_or_else(String::new, |at| format!(":{at}"));
         Some(format!("{}{at}", file.display()))

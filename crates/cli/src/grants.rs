@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use wharf::prepare::compose::Composed;
 use wharf::workload::component::MAX_BYTES;
-use wharf::workload::manifest::{Access, Component, HostRule, Mount, TimeZone, Volume};
+use wharf::workload::manifest::{Access, Component, Format, HostRule, Mount, TimeZone, Triggers, Volume};
 use wharf::workload::{Name, Workload};
 
-use crate::args::Grants;
-use crate::error::{CliError, Report};
+use crate::args::{EngineArgs, Grants};
+use crate::error::{CliError, Declared, Report};
+use crate::{build, host, manifest};
 
 /// A workload, and its entry.
 pub(crate) struct Target {
@@ -58,6 +59,58 @@ pub(crate) fn workload(path: &Path, grants: &Grants, args: &[String]) -> Result<
         }
     }
     Ok(called)
+}
+
+/// The workload of a path on the command line: a component, or the one of a manifest, which is built if that has changed.
+pub(crate) async fn target(
+    engine: &EngineArgs,
+    path: &Path,
+    name: Option<&str>,
+    grants: &Grants,
+    args: &[String],
+) -> Result<(Target, Declared), CliError> {
+    if !path.is_dir() && Format::of(path).is_none() {
+        if name.is_some() {
+            let hint = "name a manifest or its folder, or leave out `--component`";
+            let message = format!("`{}` is a component, not a manifest", path.display());
+            return Err(CliError::Usage(Report::with_hint(message, hint)));
+        }
+        return Ok((workload(path, grants, args)?, Declared::default()));
+    }
+    let declared = vec![manifest::read(path)?];
+    build::all(&declared, host::builds_folder(engine).as_deref()).await?;
+    let Some((mut workload, declared)) = declared.into_iter().next() else { return Err(nothing(path)) };
+    let known: Vec<String> = workload.components.keys().map(ToString::to_string).collect();
+    let entry = match name {
+        Some(name) => workload.components.keys().find(|known| known.as_str() == name).cloned(),
+        None if known.len() == 1 => workload.components.keys().next().cloned(),
+        None => None,
+    };
+    let Some(entry) = entry else {
+        let hint = format!("choose one with `--component`: {}", known.join(", "));
+        let message = match name {
+            Some(name) => format!("there is no component `{name}` in the manifest"),
+            None => "the manifest has several components".to_owned(),
+        };
+        return Err(CliError::Usage(Report::with_hint(message, &hint)));
+    };
+    workload.triggers = Triggers::default();
+    let mut called = Target { workload, entry };
+    grant(&mut called, &BTreeMap::new(), grants)?;
+    if let Some(component) = called.component() {
+        component.service = None;
+        component.args.extend(args.iter().cloned());
+        for (key, value) in pairs("--limit", &grants.limit)? {
+            let invalid =
+                |error| CliError::Usage(Report::with_context(error, format!("invalid `--limit {key}={value}`")));
+            component.limits.set(&key, &value).map_err(invalid)?;
+        }
+    }
+    Ok((called, declared))
+}
+
+fn nothing(path: &Path) -> CliError {
+    CliError::Manifest(Report::error(format!("no manifest at `{}`", path.display())))
 }
 
 /// Grants what the flags say to the parts that had it.

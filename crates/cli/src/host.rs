@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wharf::engine::cache::Cache;
 use wharf::host::CommandTrigger;
 use wharf::stdio::{self, Stdio};
+use wharf::wasmtime::CacheStore;
 use wharf::workload::manifest::Extensions;
 use wharf::workload::{HostConfig, Workload};
 use wharf::{Engine, Host, HostBuilder, Plugin, Profiling, Trigger};
@@ -25,8 +26,8 @@ use crate::args::{EngineArgs, Listen, Profile};
 use crate::error::{self, CliError, Declared, Report};
 use crate::manifest;
 
-/// An engine with the settings of the command line.
-fn engine(args: &EngineArgs) -> Result<Engine, CliError> {
+/// An engine with the settings of the command line, which compiles incrementally if it has a store for functions.
+fn engine(args: &EngineArgs, functions: Option<Arc<dyn CacheStore>>) -> Result<Engine, CliError> {
     let pool = args.pool.unwrap_or(1000);
     let mut builder = Engine::builder().pooling(pool > 0).instances(pool).inlining(args.inlining);
     for setting in &args.wasm {
@@ -50,6 +51,9 @@ fn engine(args: &EngineArgs) -> Result<Engine, CliError> {
     if let Some(folder) = &args.core_dumps {
         builder = builder.core_dumps(folder);
     }
+    if let Some(functions) = functions {
+        builder = builder.incremental(functions);
+    }
     if let Some(folder) = cache_folder(args) {
         builder = builder.cache(folder, args.cache_size);
     }
@@ -66,6 +70,12 @@ pub(crate) fn cache_folder(args: &EngineArgs) -> Option<PathBuf> {
         base.or_else(|| Some(std::env::home_dir()?.join(".cache"))).map(|base| base.join("wharf/compiled"))
     };
     args.cache.clone().or_else(user)
+}
+
+/// The folder of what is known of builds. `None` with `--no-cache`, or if the user has no home folder.
+pub(crate) fn builds_folder(args: &EngineArgs) -> Option<PathBuf> {
+    let folder = cache_folder(&EngineArgs { cache: None, ..args.clone() })?;
+    Some(folder.with_file_name("builds"))
 }
 
 /// Opens the compilation cache.
@@ -157,10 +167,19 @@ impl Provided {
 
 /// A host with every plugin of this program, and the components that it provides.
 pub(crate) fn builder(args: &EngineArgs, stdio: impl Stdio) -> Result<(HostBuilder, Provided), CliError> {
+    incremental(args, stdio, None)
+}
+
+/// The same, on an engine that keeps the code of each function in this store.
+pub(crate) fn incremental(
+    args: &EngineArgs,
+    stdio: impl Stdio,
+    functions: Option<Arc<dyn CacheStore>>,
+) -> Result<(HostBuilder, Provided), CliError> {
     let file = args.host_config.as_deref();
     let config = file.map(manifest::host_config).transpose()?.unwrap_or_default();
     let policy = policy(args, file, &config)?;
-    let host = Host::builder(engine(args)?).ceilings(config.ceilings).stdio(stdio);
+    let host = Host::builder(engine(args, functions)?).ceilings(config.ceilings).stdio(stdio);
     let Parts { plugins, triggers } = Parts::new(&policy);
     let host = plugins.into_iter().fold(host, HostBuilder::shared_plugin);
     let declared = Declared { file: file.map(Path::to_path_buf), spans: config.spans };

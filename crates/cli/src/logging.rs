@@ -7,8 +7,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing::Metadata;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 use wharf::guest_log;
 
 use crate::args::EngineArgs;
@@ -16,6 +18,7 @@ use crate::error::{CliError, Report};
 use writer::{LogWriter, Origin};
 
 static WRITER: OnceLock<LogWriter> = OnceLock::new();
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// How long the exit waits for a reader of standard error that stalls.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -28,10 +31,19 @@ pub(crate) fn start(args: &EngineArgs) -> Result<(), CliError> {
     let dropped = if args.log_json { dropped_json } else { dropped_text };
     let writer = LogWriter::start(anstream::stderr(), dropped).map_err(|error| CliError::Host(Report::error(error)))?;
     let writer = WRITER.get_or_init(|| writer).clone();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Writers(writer));
+    let (filter, handle) = reload::Layer::new(filter);
+    FILTER.get_or_init(|| handle);
+    let log = tracing_subscriber::fmt::layer().with_writer(Writers(writer));
+    let log = if args.log_json { log.json().with_ansi(false).boxed() } else { log.with_target(false).boxed() };
     // The only error is that a log exists already; the program starts one.
-    if args.log_json { log.json().with_ansi(false).try_init() } else { log.with_target(false).try_init() }.ok();
+    tracing_subscriber::registry().with(filter).with(log).try_init().ok();
     Ok(())
+}
+
+/// Changes the filter of the log.
+pub(crate) fn filter(filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    FILTER.get().map_or(Ok(()), |handle| handle.reload(filter).map_err(|error| error.to_string()))
 }
 
 fn dropped_text(host: u64, guests: u64) -> String {

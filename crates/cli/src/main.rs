@@ -1,6 +1,7 @@
 //! The `wharf` program.
 
 mod args;
+mod build;
 mod commands;
 mod error;
 mod grants;
@@ -9,12 +10,10 @@ mod logging;
 mod manifest;
 mod output;
 
-use std::process::ExitCode;
-
-/// Each request allocates and frees a few dozen small objects; docs/performance.md quotes what this allocator saves.
+/// docs/performance.md quotes what it saves.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
+fn main() -> std::process::ExitCode {
     commands::run(&args::parse())
 }

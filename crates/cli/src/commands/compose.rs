@@ -9,10 +9,12 @@ use wharf::workload::{ComponentType, Name, Unit};
 
 use crate::args::{Compose, EngineArgs};
 use crate::error::{self, CliError, Report};
-use crate::{host, logging, manifest};
+use crate::{build, host, logging, manifest};
 
 pub(crate) async fn compose(engine: &EngineArgs, args: &Compose) -> Result<ExitCode, CliError> {
-    let (workload, declared) = manifest::read(&args.path)?;
+    let mut read = vec![manifest::read(&args.path)?];
+    build::all(&read, host::builds_folder(engine).as_deref()).await?;
+    let (workload, declared) = read.remove(0);
     let plan = host::planner(engine)?.0.plan(&workload).await;
     let report = error::problems(&declared, &plan.unloaded, &plan.problems);
     if !plan.is_runnable() {

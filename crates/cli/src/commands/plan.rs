@@ -96,7 +96,7 @@ fn instances(declared: Option<&Instances>) -> String {
     std::iter::once(mode).chain(parameters.map(|(key, value)| limit(key, value))).collect::<Vec<_>>().join(", ")
 }
 
-fn print(workload: &Workload, plan: &Planned) {
+pub(super) fn print(workload: &Workload, plan: &Planned) {
     anstream::println!("{BOLD}{}{BOLD:#}", workload.id());
     for unit in &plan.resolution.units {
         anstream::println!("{DIM}unit of{DIM:#} {BOLD}{}{BOLD:#}{}", unit.entry, triggers(workload, unit));

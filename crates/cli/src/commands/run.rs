@@ -7,12 +7,13 @@ use wharf::run::command::{Exit, run_command};
 use wharf::stdio;
 
 use crate::args::{EngineArgs, Run};
-use crate::error::{self, CliError, Declared, Report};
+use crate::error::{self, CliError, Report};
 use crate::grants::{self, Target};
 use crate::{host, output};
 
 pub(crate) async fn run(engine: &EngineArgs, args: &Run) -> Result<ExitCode, CliError> {
-    let Target { workload, entry: name } = grants::workload(&args.component, &args.grants, &args.args)?;
+    let target = grants::target(engine, &args.component, args.name.as_deref(), &args.grants, &args.args).await?;
+    let (Target { workload, entry: name }, declared) = target;
     let id = workload.id();
     // A single instance does not need a pool, whose address space takes milliseconds to reserve.
     let engine = EngineArgs { pool: engine.pool.or(Some(0)), ..engine.clone() };
@@ -23,7 +24,7 @@ pub(crate) async fn run(engine: &EngineArgs, args: &Run) -> Result<ExitCode, Cli
     let host = host::build(builder.dedicated(dedicated))?;
     provided.to(&host).await?;
     let started = output::progress("starting", host.workload_start(workload)).await;
-    started.map_err(|error| error::start(&Declared::default(), error))?;
+    started.map_err(|error| error::start(&declared, error))?;
     let entry = host.entry(&id, name.as_str()).map_err(|error| CliError::Host(Report::error(error)))?;
     match run_command(&entry, &limits).await {
         Ok(Exit(code)) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),

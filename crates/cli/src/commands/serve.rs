@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use wharf::workload::manifest::{HttpPath, HttpTrigger};
 
 use crate::args::{EngineArgs, Serve};
-use crate::error::{CliError, Declared, Report};
+use crate::error::{CliError, Report};
 use crate::grants::{self, Target};
 use crate::host;
 
 pub(crate) async fn serve(engine: &EngineArgs, args: &Serve) -> Result<ExitCode, CliError> {
-    let mut called = grants::workload(&args.component, &args.grants, &[])?;
+    let target = grants::target(engine, &args.component, args.name.as_deref(), &args.grants, &[]).await?;
+    let (mut called, declared) = target;
     if let (Some(instances), Some(component)) = (args.instances(), called.component()) {
         component.instances = Some(instances);
     }
@@ -18,5 +19,5 @@ pub(crate) async fn serve(engine: &EngineArgs, args: &Serve) -> Result<ExitCode,
     let route = HttpTrigger { component: entry, host: None, path: HttpPath::default() };
     workload.triggers.push(route).map_err(|error| CliError::Usage(Report::error(error)))?;
     let server = host::server(&args.listen).await?;
-    super::up::serve(engine, vec![(workload, Declared::default())], server, &args.listen, None).await
+    super::up::serve(engine, vec![(workload, declared)], server, &args.listen, None).await
 }

@@ -1,6 +1,7 @@
 //! `wharf up`: serves the workloads of manifests until it is interrupted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,20 +12,25 @@ use wharf::workload::manifest::{HttpTrigger, TriggerKind as _};
 use wharf::{Host, stdio};
 use wharf_http::HttpServer;
 
+use super::dev;
 use crate::args::{EngineArgs, Listen, Up};
 use crate::error::{self, CliError, Declared, Report};
 use crate::output::{BOLD, DIM, NAME};
-use crate::{host, logging, manifest, output};
+use crate::{build, host, logging, manifest, output};
 
 /// How many workloads start at once.
 const CONCURRENT_STARTS: usize = 16;
 /// How many routes the announcement lists.
 const MAX_LISTED_ROUTES: usize = 20;
 
-type Declaration = (Workload, Declared);
+pub(super) type Declaration = (Workload, Declared);
 
 pub(crate) async fn up(engine: &EngineArgs, args: &Up) -> Result<ExitCode, CliError> {
-    let declared = read(args)?;
+    if args.watch {
+        return dev::watch(engine, &args.paths, &args.listen).await;
+    }
+    let declared = read(&args.paths)?;
+    build::all(&declared, host::builds_folder(engine).as_deref()).await?;
     let server = host::server(&args.listen).await?;
     serve(engine, declared, server, &args.listen, Some(args)).await
 }
@@ -67,7 +73,7 @@ pub(crate) async fn serve(
         }
         let Some(args) = manifests else { continue };
         let reloaded = tokio::select! {
-            reloaded = reload(&host, args) => reloaded,
+            reloaded = rebuild(&host, engine, args) => reloaded,
             () = signals.stop() => return drain(&host, &mut signals).await,
         };
         // A workload whose replacement fails continues to run.
@@ -78,11 +84,11 @@ pub(crate) async fn serve(
 }
 
 /// Reads the workloads of all manifests. The error reports the problems of every manifest, not only of the first.
-fn read(args: &Up) -> Result<Vec<Declaration>, CliError> {
+pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Declaration>, CliError> {
     let mut declared: Vec<Declaration> = Vec::new();
     let mut errors = Vec::new();
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
-    for file in manifest::find_all(&args.paths)? {
+    for file in manifest::find_all(paths)? {
         match manifest::read(&file) {
             Ok((workload, origin)) => {
                 if let Some(other) = seen.insert(workload.id(), file.display().to_string()) {
@@ -113,10 +119,19 @@ async fn start(host: &Host, declared: &[Declaration]) -> Result<(), CliError> {
     CliError::several(started.into_iter().filter_map(Result::err).collect()).map_or(Ok(()), Err)
 }
 
-/// Reads the manifests again: starts new workloads, replaces running ones, and stops those that no manifest declares any
-/// more. No request is dropped.
-async fn reload(host: &Host, args: &Up) -> Result<(), CliError> {
-    let declared = read(args)?;
+/// Reads the manifests again, builds what has changed, and applies them.
+async fn rebuild(host: &Host, engine: &EngineArgs, args: &Up) -> Result<(), CliError> {
+    let declared = read(&args.paths)?;
+    build::all(&declared, host::builds_folder(engine).as_deref()).await?;
+    if reload(host, declared).await? == 0 {
+        logging::print(&format!("{DIM}Nothing has changed{DIM:#}\n"));
+    }
+    Ok(())
+}
+
+/// Starts new workloads, replaces running ones, and stops those that are not declared any more. No request is dropped. Gives the number of
+/// those that changed.
+pub(super) async fn reload(host: &Host, declared: Vec<Declaration>) -> Result<usize, CliError> {
     let wanted: BTreeSet<String> = declared.iter().map(|(workload, _)| workload.id()).collect();
     let before = versions(host);
     let failed = apply(host, declared).await;
@@ -130,16 +145,13 @@ async fn reload(host: &Host, args: &Up) -> Result<(), CliError> {
     }
     if failed.is_empty() {
         let after = versions(host);
-        let is_same = |(old, new): (&Arc<Running>, &Arc<Running>)| Arc::ptr_eq(old, new);
-        if before.len() == after.len() && before.iter().zip(&after).all(is_same) {
-            logging::print(&format!("{DIM}Nothing has changed{DIM:#}\n"));
-        }
-        return Ok(());
+        let is_new = |running: &&Arc<Running>| !before.iter().any(|old| Arc::ptr_eq(old, running));
+        return Ok(after.iter().filter(is_new).count() + removed.len());
     }
     // A removed workload may have held a route that a failed one needs.
     let failed = apply(host, failed.into_iter().map(|(declaration, _)| declaration).collect()).await;
     let Some(error) = CliError::several(failed.into_iter().map(|(_, error)| error).collect()) else {
-        return Ok(());
+        return Ok(removed.len());
     };
     for workload in removed {
         // A removed workload resumes unless a new one has taken its routes.
@@ -181,7 +193,7 @@ async fn apply(host: &Host, declared: Vec<Declaration>) -> Vec<(Declaration, Cli
     applied.into_iter().flatten().collect()
 }
 
-fn announce(declared: &[Declaration], server: &HttpServer) {
+pub(super) fn announce(declared: &[Declaration], server: &HttpServer) {
     let url = server.url();
     let of = |(workload, _): &Declaration| workload.triggers.of::<HttpTrigger>().unwrap_or_default();
     let routes: Vec<_> = declared.iter().flat_map(of).collect();
@@ -227,7 +239,7 @@ fn without_route(workload: &Workload) -> Vec<String> {
 }
 
 /// Waits for the calls in progress. A second signal aborts them.
-async fn drain(host: &Host, signals: &mut Signals) -> Result<ExitCode, CliError> {
+pub(super) async fn drain(host: &Host, signals: &mut Signals) -> Result<ExitCode, CliError> {
     logging::print(&format!("{DIM}Draining; interrupt again to abort{DIM:#}\n"));
     tokio::select! {
         () = host.shutdown() => Ok(ExitCode::SUCCESS),
@@ -235,13 +247,13 @@ async fn drain(host: &Host, signals: &mut Signals) -> Result<ExitCode, CliError>
     }
 }
 
-enum Signal {
+pub(super) enum Signal {
     Stop,
     Reload,
 }
 
 /// SIGINT and SIGTERM stop; SIGHUP reloads.
-struct Signals {
+pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hang_up: tokio::signal::unix::Signal,
@@ -250,7 +262,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> Result<Self, CliError> {
+    pub(super) fn new() -> Result<Self, CliError> {
         use tokio::signal::unix::{SignalKind, signal};
         let failed = |error: std::io::Error| {
             CliError::Host(Report::with_context(error, "cannot install the signal handlers".to_owned()))
@@ -263,7 +275,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Signal {
+    pub(super) async fn next(&mut self) -> Signal {
         if std::mem::take(&mut self.reload) {
             return Signal::Reload;
         }

@@ -1,0 +1,4 @@
+#pragma once
+
+/// The line for a name, for the caller to free.
+char *greeting(const char *who);

@@ -1,0 +1,33 @@
+// The functions that `wharf test` calls.
+package export_wit_world
+
+import (
+	"fmt"
+
+	"app/greeting"
+
+	witTypes "go.bytecodealliance.org/pkg/wit/types"
+)
+
+func TestGreets() witTypes.Result[witTypes.Unit, string] {
+	text, _ := greeting.For("/")
+	return expect(text, "Hello from {{name}}!")
+}
+
+func TestGreetsByName() witTypes.Result[witTypes.Unit, string] {
+	text, _ := greeting.For("/hello/Ada")
+	return expect(text, "Hello, Ada!")
+}
+
+func TestUnknownPath() witTypes.Result[witTypes.Unit, string] {
+	_, found := greeting.For("/nowhere")
+	return expect(fmt.Sprint(found), "false")
+}
+
+// A test fails with the error that it returns.
+func expect(actual, expected string) witTypes.Result[witTypes.Unit, string] {
+	if actual != expected {
+		return witTypes.Err[witTypes.Unit, string](fmt.Sprintf("expected %q, got %q", expected, actual))
+	}
+	return witTypes.Ok[witTypes.Unit, string](witTypes.Unit{})
+}

@@ -1,0 +1,26 @@
+// The functions that `wharf test` calls.
+package export_wit_world
+
+import (
+	"fmt"
+
+	greeter "app/export_app_lib_greeter"
+
+	witTypes "go.bytecodealliance.org/pkg/wit/types"
+)
+
+func TestGreets() witTypes.Result[witTypes.Unit, string] {
+	return expect(greeter.Greet("Ada"), "Hello, Ada!")
+}
+
+func TestGreetsNobody() witTypes.Result[witTypes.Unit, string] {
+	return expect(greeter.Greet(" "), "Hello!")
+}
+
+// A test fails with the error that it returns.
+func expect(actual, expected string) witTypes.Result[witTypes.Unit, string] {
+	if actual != expected {
+		return witTypes.Err[witTypes.Unit, string](fmt.Sprintf("expected %q, got %q", expected, actual))
+	}
+	return witTypes.Ok[witTypes.Unit, string](witTypes.Unit{})
+}

@@ -1,0 +1,37 @@
+// The HTTP handler that the component exports.
+package export_wasi_http_incoming_handler
+
+import (
+	"strings"
+
+	next "app/bindings/wasi_http_incoming_handler"
+	types "app/bindings/wasi_http_types"
+	"app/rule"
+
+	witTypes "go.bytecodealliance.org/pkg/wit/types"
+)
+
+// Handle passes a request on, or answers it itself.
+func Handle(request *types.IncomingRequest, out *types.ResponseOutparam) {
+	path, _, _ := strings.Cut(request.PathWithQuery().SomeOr("/"), "?")
+	if !rule.Passes(path) {
+		respond(out, 403, "Forbidden")
+		return
+	}
+	next.Handle(request, out)
+}
+
+// respond sends a text.
+func respond(out *types.ResponseOutparam, status uint16, text string) {
+	headers := types.MakeFields()
+	headers.Append("content-type", []byte("text/plain; charset=utf-8"))
+	response := types.MakeOutgoingResponse(headers)
+	response.SetStatusCode(status)
+	body := response.Body().Ok()
+	types.ResponseOutparamSet(out, witTypes.Ok[*types.OutgoingResponse, types.ErrorCode](response))
+	stream := body.Write().Ok()
+	// A client that is gone is no reason to fail.
+	stream.BlockingWriteAndFlush([]byte(text))
+	stream.Drop()
+	types.OutgoingBodyFinish(body, witTypes.None[*types.Fields]())
+}

@@ -1,0 +1,12 @@
+import stdout from "wasi:cli/stdout@0.3.0";
+
+/** Writes a line to standard output. */
+export async function print(line) {
+  const written = await stdout.writeViaStream(utf8(`${line}\n`)).read();
+  if (written.tag === "err") throw new Error(`standard output: ${written.val}`);
+}
+
+/** The bytes of a text in UTF-8. QuickJS has no TextEncoder. */
+export function utf8(text) {
+  return Uint8Array.from(unescape(encodeURIComponent(text)), (char) => char.charCodeAt(0));
+}
