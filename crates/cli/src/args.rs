@@ -79,6 +79,9 @@ pub(crate) struct EngineArgs {
     /// Write a core dump of each guest that traps to this folder, which is created if it does not exist.
     #[arg(long, global = true, value_name = "FOLDER")]
     pub(crate) core_dumps: Option<PathBuf>,
+    /// Name files and lines of the source in backtraces of traps, for components with DWARF; on for `dev`, `test` and `run`.
+    #[arg(long, global = true)]
+    pub(crate) source_lines: bool,
     /// Folder of the compilation cache [default: `wharf/compiled` in the user's cache folder].
     #[arg(long, global = true, env = "WHARF_CACHE", value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
@@ -135,7 +138,7 @@ pub(crate) enum Command {
     Bindings(Bindings),
     /// Run the tests that components bring: their exports whose names begin with `test-`, and those of interfaces `wharf:test/…`.
     #[command(
-        after_help = "Examples:\n  wharf test\n  wharf test examples/shop greets --json\n\nEach test is a call in a fresh instance. It fails if it traps, reaches a limit or returns an error. `[test]` in the manifest has\ncomponents that take the places of others. The exit code is 1 if a test fails."
+        after_help = "Examples:\n  wharf test\n  wharf test greets\n  wharf test examples/shop greets --json\n\nEach test is a call in a fresh instance. It fails if it traps, reaches a limit or returns an error. `[test]` in the manifest has\ncomponents that take the places of others. The exit code is 1 if a test fails."
     )]
     Test(Test),
     /// Show what satisfies each import and what each component is granted; run nothing.

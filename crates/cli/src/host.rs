@@ -43,7 +43,7 @@ fn engine(args: &EngineArgs, functions: Option<Arc<dyn CacheStore>>) -> Result<E
         let feature = name.parse().map_err(invalid)?;
         builder = builder.feature(feature, on);
     }
-    builder = builder.debug_info(args.debug_info).profiling(match args.profile {
+    builder = builder.source_lines(args.source_lines).debug_info(args.debug_info).profiling(match args.profile {
         None => Profiling::Off,
         Some(Profile::Perfmap) => Profiling::PerfMap,
         Some(Profile::Jitdump) => Profiling::JitDump,

@@ -29,7 +29,7 @@ const COPY: &str = "'cp src/app.wasm out/app.wasm'";
 fn dev(folder: &Path) -> Command {
     let mut command = wharf();
     command.arg("dev").arg(folder).args(["--listen", "127.0.0.1:0"]);
-    command.env("XDG_CACHE_HOME", folder.join("cache"));
+    command.env("XDG_CACHE_HOME", folder.join(".git"));
     command
 }
 
@@ -197,9 +197,9 @@ async fn a_build_that_writes_beside_its_sources_ends() {
     // The command changes what it reads each time.
     let folder = project("'date +%s%N > src/stamp; cp src/app.wasm out/app.wasm'");
     let mut server = Server::start(dev(folder.path()));
-    server.wait_for("build.watch");
     change(folder.path(), "hello-p3");
     wait_for(&server, "WASI 0.3").await;
+    server.wait_for("build.watch");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use wasmtime::{
     CacheStore, Config, Enabled, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig, ProfilingStrategy,
+    WasmBacktraceDetails,
 };
 
 use background::BackgroundPool;
@@ -68,6 +69,7 @@ pub struct Engine {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct EngineBuilder {
     pooling: bool,
     instances: u32,
@@ -79,6 +81,7 @@ pub struct EngineBuilder {
     debug_info: bool,
     core_dumps: Option<PathBuf>,
     functions: Option<Arc<dyn CacheStore>>,
+    source_lines: bool,
 }
 
 /// wasmtime rejects the settings of an [`EngineBuilder`].
@@ -101,6 +104,7 @@ impl Engine {
             debug_info: false,
             core_dumps: None,
             functions: None,
+            source_lines: false,
         }
     }
 
@@ -203,6 +207,14 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets whether the backtraces of traps name the files and lines of the source, for components with DWARF. Off by default, because
+    /// a component decides how long its DWARF takes to read. `WASMTIME_BACKTRACE_DETAILS=1` in the environment sets it as well.
+    #[must_use]
+    pub fn source_lines(mut self, source_lines: bool) -> Self {
+        self.source_lines = source_lines;
+        self
+    }
+
     /// Compiles incrementally: keeps the code of each function in a store, and compiles a changed component's other functions no
     /// more. The first compilation is slower. Off by default. The engine runs what the store returns without checks, so nothing but
     /// this process and its like may write to it.
@@ -261,6 +273,9 @@ impl EngineBuilder {
         config.coredump_on_trap(self.core_dumps.is_some());
         // A guest yields at each tick of the ticker, so that the host can suspend or end it.
         config.epoch_interruption(true);
+        if self.source_lines {
+            config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
+        }
         if let Some(functions) = &self.functions
             && let Err(error) = config.enable_incremental_compilation(functions.clone())
         {

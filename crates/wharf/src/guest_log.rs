@@ -91,37 +91,59 @@ pub enum Source<'a> {
 /// }
 /// ```
 pub fn write(tracker: &LimitTracker, component: &str, level: tracing::Level, source: Source<'_>, text: &str) {
-    let workload = &*tracker.workload;
     // An empty text is one empty line.
     let lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
     for line in lines {
         let line = line.strip_suffix('\r').unwrap_or(line);
-        let cost = line.len().min(MAX_LINE).div_ceil(BYTES_PER_LINE).max(1);
-        if !tracker.may_log(u32::try_from(cost).unwrap_or(u32::MAX)) {
+        if !may_log(tracker, line) {
             // The remaining lines would be dropped as well. Counting them would take time that the component controls.
             return;
         }
-        let line = bounded(line, MAX_LINE);
-        macro_rules! event {
-            ($level:ident) => {
-                match source {
-                    Source::Stream(stream) => {
-                        tracing::event!(target: TARGET, tracing::Level::$level, %workload, %component, stream, "{line}");
-                    }
-                    Source::Logging { context, call } => {
-                        let context = &*bounded(context, MAX_CONTEXT);
-                        tracing::event!(target: TARGET, tracing::Level::$level, %workload, %component, call, context, "{line}");
-                    }
+        emit(tracker, component, level, source, &bounded(line, MAX_LINE));
+    }
+}
+
+/// Writes lines that belong together, such as a traceback, as one event. Each line after the first is indented, so that none can be
+/// taken for another event.
+pub(crate) fn write_entry(
+    tracker: &LimitTracker,
+    component: &str,
+    level: tracing::Level,
+    source: Source<'_>,
+    text: &str,
+) {
+    if may_log(tracker, text) {
+        let lines: Vec<_> = text.lines().map(|line| bounded(line, MAX_LINE)).collect();
+        emit(tracker, component, level, source, &lines.join("\n    "));
+    }
+}
+
+fn may_log(tracker: &LimitTracker, text: &str) -> bool {
+    let cost = text.len().min(MAX_LINE).div_ceil(BYTES_PER_LINE).max(1);
+    tracker.may_log(u32::try_from(cost).unwrap_or(u32::MAX))
+}
+
+fn emit(tracker: &LimitTracker, component: &str, level: tracing::Level, source: Source<'_>, text: &str) {
+    let workload = &*tracker.workload;
+    macro_rules! event {
+        ($level:ident) => {
+            match source {
+                Source::Stream(stream) => {
+                    tracing::event!(target: TARGET, tracing::Level::$level, %workload, %component, stream, "{text}");
                 }
-            };
-        }
-        match level {
-            tracing::Level::TRACE => event!(TRACE),
-            tracing::Level::DEBUG => event!(DEBUG),
-            tracing::Level::INFO => event!(INFO),
-            tracing::Level::WARN => event!(WARN),
-            tracing::Level::ERROR => event!(ERROR),
-        }
+                Source::Logging { context, call } => {
+                    let context = &*bounded(context, MAX_CONTEXT);
+                    tracing::event!(target: TARGET, tracing::Level::$level, %workload, %component, call, context, "{text}");
+                }
+            }
+        };
+    }
+    match level {
+        tracing::Level::TRACE => event!(TRACE),
+        tracing::Level::DEBUG => event!(DEBUG),
+        tracing::Level::INFO => event!(INFO),
+        tracing::Level::WARN => event!(WARN),
+        tracing::Level::ERROR => event!(ERROR),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::problem::Problem;
 use crate::workload::Workload;
 
 /// The keys at the top of a manifest that no extension can own.
-const WORKLOAD_KEYS: [&str; 7] = ["name", "namespace", "version", "components", "volumes", "links", "triggers"];
+const WORKLOAD_KEYS: [&str; 8] = ["name", "namespace", "version", "components", "volumes", "links", "triggers", "test"];
 
 /// Validates a workload for a host with these extensions. Problems come in the order of the workload's parts.
 ///

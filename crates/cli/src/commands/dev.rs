@@ -235,6 +235,7 @@ impl Session {
             }
         }
         let server = host::server(listen).await?;
+        let engine = &EngineArgs { source_lines: true, ..engine.clone() };
         let functions =
             host::cache_folder(engine).and_then(|folder| Functions::open(&folder.with_file_name("functions")));
         let functions = functions.map(Arc::new);
@@ -314,7 +315,9 @@ impl Session {
                 tokio::select! {
                     built = &mut building => break built,
                     () = self.watch.changed() => {
-                        if can_interrupt && self.project.snapshot() != *snapshot {
+                        let now = self.project.snapshot();
+                        self.watch.set(now.folders());
+                        if can_interrupt && now != *snapshot {
                             return Ended::Interrupted;
                         }
                     }
@@ -364,7 +367,9 @@ impl Session {
         loop {
             tokio::select! {
                 () = self.watch.changed() => {
-                    if self.project.snapshot() != *snapshot {
+                    let now = self.project.snapshot();
+                    self.watch.set(now.folders());
+                    if now != *snapshot {
                         return Ended::Interrupted;
                     }
                 }

@@ -16,7 +16,7 @@ pub(crate) async fn run(engine: &EngineArgs, args: &Run) -> Result<ExitCode, Cli
     let (Target { workload, entry: name }, declared) = target;
     let id = workload.id();
     // A single instance does not need a pool, whose address space takes milliseconds to reserve.
-    let engine = EngineArgs { pool: engine.pool.or(Some(0)), ..engine.clone() };
+    let engine = EngineArgs { pool: engine.pool.or(Some(0)), source_lines: true, ..engine.clone() };
     let limits = workload.components[&name].limits.clone();
     // A dedicated thread may block in a system call, and a time limit could not interrupt it there.
     let dedicated = limits.time.is_none() && limits.cpu.is_none();

@@ -1,5 +1,6 @@
 //! `wharf test`: calls the tests that components export, each in a fresh instance, with the doubles of the manifest in their places.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use serde_json::json;
 use wharf::host::{Plan, Running};
 use wharf::wasmtime::component::Val;
 use wharf::workload::component::ComponentType;
-use wharf::workload::manifest::{AnyTriggerKind, TriggerKind, Triggers};
+use wharf::workload::manifest::{AnyTriggerKind, Format, TriggerKind, Triggers};
 use wharf::workload::{Name, Workload};
 use wharf::{Host, Trigger, TriggerError, stdio};
 
@@ -38,11 +39,18 @@ impl Case {
 }
 
 pub(crate) async fn test(engine: &EngineArgs, args: &Test) -> Result<ExitCode, CliError> {
-    let declared = vec![manifest::read(&args.path)?];
+    // `wharf test greets` means the tests of this folder with that name.
+    let is_filter = args.filter.is_none() && !args.path.exists() && Format::of(&args.path).is_none();
+    let here = Path::new(".");
+    let (path, filter) = match args.path.to_str() {
+        Some(text) if is_filter => (here, Some(text)),
+        _ => (args.path.as_path(), args.filter.as_deref()),
+    };
+    let declared = vec![manifest::read(path)?];
     build::all(&declared, host::builds_folder(engine).as_deref()).await?;
     let (workload, declared) = with_doubles(declared);
     // Tests make instances one after the other.
-    let engine = EngineArgs { pool: engine.pool.or(Some(0)), ..engine.clone() };
+    let engine = EngineArgs { pool: engine.pool.or(Some(0)), source_lines: true, ..engine.clone() };
     let (builder, provided) = host::builder(&engine, stdio::Log)?;
     let host = host::build(builder.trigger(TestTrigger))?;
     provided.to(&host).await?;
@@ -57,7 +65,7 @@ pub(crate) async fn test(engine: &EngineArgs, args: &Test) -> Result<ExitCode, C
     }
     let total = all.len();
     let chosen: Vec<Case> =
-        all.into_iter().filter(|case| args.filter.as_ref().is_none_or(|text| case.name().contains(text))).collect();
+        all.into_iter().filter(|case| filter.is_none_or(|text| case.name().contains(text))).collect();
     let workload = with_entries(workload, &chosen)?;
     host.workload_start(workload.clone()).await.map_err(|error| error::start(&declared, error))?;
     let failed = run(&host, &workload, &chosen, args.json).await;

@@ -58,7 +58,7 @@ fn describe_trap(error: &wasmtime::Error) -> String {
     let frames = frames.split("\nnote: ").next().unwrap_or(frames).trim_end();
     for line in frames.lines() {
         // A frame is indented. Any other line after the first belongs to a name with a line break in it.
-        let is_line = line.starts_with(BACKTRACE) || line.starts_with("    ");
+        let is_line = line.starts_with(BACKTRACE) || line.starts_with("   ");
         described.push_str(if is_line { "\n" } else { "\\n" });
         described.push_str(&bounded(line, MAX_FRAME));
     }

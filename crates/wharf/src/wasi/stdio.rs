@@ -83,23 +83,38 @@ struct LogStream(Arc<Mutex<Line>>);
 impl LogStream {
     fn new(component: &ComponentContext, tracker: &Arc<LimitTracker>, stream: &'static str) -> Self {
         let (component, tracker) = (component.component().clone(), tracker.clone());
-        Self(Arc::new(Mutex::new(Line { component, stream, tracker, bytes: Vec::new() })))
+        Self(Arc::new(Mutex::new(Line { component, stream, tracker, bytes: Vec::new(), held: None })))
     }
 }
 
-/// The line in progress.
+/// The line in progress, and lines that belong together.
+///
+/// A traceback is one entry: Python's from its first line to the exception's, over several writes; JavaScript's stack within one write.
 struct Line {
     component: Name,
     stream: &'static str,
     tracker: Arc<LimitTracker>,
     bytes: Vec<u8>,
+    held: Option<Held>,
 }
+
+/// Lines that are not written yet, because others may belong to them.
+struct Held {
+    text: String,
+    /// Whether the first line that is not indented is the last.
+    is_python: bool,
+}
+
+/// What a traceback of Python begins with.
+const TRACEBACK: &str = "Traceback (most recent call last):";
 
 impl Line {
     fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
+        for (at, byte) in bytes.iter().enumerate() {
             if *byte == b'\n' {
-                self.write();
+                let next = bytes[at + 1..].trim_ascii_start();
+                let is_stack = bytes.get(at + 1).is_some_and(|next| *next == b' ') && next.starts_with(b"at ");
+                self.end(is_stack);
             } else {
                 self.bytes.push(*byte);
                 if self.bytes.len() >= MAX_LINE {
@@ -109,7 +124,42 @@ impl Line {
         }
     }
 
+    /// The line in progress is complete. `is_stack` says whether lines of a stack follow.
+    fn end(&mut self, is_stack: bool) {
+        let line = String::from_utf8_lossy(&self.bytes).into_owned();
+        if let Some(held) = &mut self.held {
+            let is_within = line.starts_with([' ', '\t']);
+            let fits = held.text.len() + line.len() < MAX_LINE;
+            if (is_within || held.is_python) && fits {
+                held.text.push('\n');
+                held.text.push_str(&line);
+                self.bytes.clear();
+                if !is_within || (!held.is_python && !is_stack) {
+                    self.release();
+                }
+                return;
+            }
+            self.release();
+        }
+        let is_python = line.starts_with(TRACEBACK);
+        if is_python || is_stack {
+            self.bytes.clear();
+            self.held = Some(Held { text: line, is_python });
+        } else {
+            self.write();
+        }
+    }
+
+    /// Writes what is held.
+    fn release(&mut self) {
+        if let Some(Held { text, .. }) = self.held.take() {
+            let (level, source) = (tracing::Level::INFO, Source::Stream(self.stream));
+            guest_log::write_entry(&self.tracker, self.component.as_str(), level, source, &text);
+        }
+    }
+
     fn write(&mut self) {
+        self.release();
         let line = String::from_utf8_lossy(&self.bytes);
         let level = tracing::Level::INFO;
         guest_log::write(&self.tracker, self.component.as_str(), level, Source::Stream(self.stream), &line);
@@ -119,6 +169,10 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        if self.held.is_some() && !self.bytes.is_empty() {
+            self.end(false);
+        }
+        self.release();
         if !self.bytes.is_empty() {
             self.write();
         }

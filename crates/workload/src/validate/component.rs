@@ -10,7 +10,7 @@ use crate::problem::Problem;
 use crate::workload::Workload;
 
 /// The keys of a component that no extension can own.
-pub(super) const KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 13] = [
     "source",
     "digest",
     "env",
@@ -23,6 +23,7 @@ pub(super) const KEYS: [&str; 12] = [
     "limits",
     "instances",
     "service",
+    "build",
 ];
 
 pub(super) fn check(name: &Name, component: &Component, workload: &Workload, problems: &mut Vec<Problem>) {
