@@ -68,7 +68,7 @@ fn components() {
         }
     }
     assert_fails(&run(&["run", "no-such-file.wasm"]), 4, "cannot read no-such-file.wasm");
-    assert_fails(&run(&["run", folder.path().to_str().unwrap()]), 4, "cannot read /");
+    assert_fails(&run(&["run", folder.path().to_str().unwrap()]), 3, "no manifest in folder");
     let unknown =
         wat::parse_str(r#"(component (import "some:where/else@1.0.0" (instance (export "f" (func)))))"#).unwrap();
     let file = folder.path().join("unknown");
