@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """From a saved file to a new answer of `wharf dev`: FOLDER BASE TEXT PATH [WHARF].
 
-FOLDER has a manifest whose component is built from `src.wasm`, BASE is a component in it whose answer at PATH contains TEXT, which is replaced by
+FOLDER has a manifest whose component is built from `src.wasm`, BASE is a component in it whose answer at PATH contains TEXT in its headers or body, which is replaced by
 another text of the same length each time."""
 
 import os, subprocess, sys, tempfile, time, urllib.request
@@ -15,7 +15,8 @@ assert text.encode() in code, "the component does not contain the text"
 
 def answer():
     try:
-        return urllib.request.urlopen(f"http://{address}{path}", timeout=60).read().decode()
+        response = urllib.request.urlopen(f"http://{address}{path}", timeout=60)
+        return str(response.headers) + response.read().decode()
     except OSError:
         return None
 

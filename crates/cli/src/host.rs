@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use wharf::engine::EngineBuilder;
 use wharf::engine::cache::Cache;
 use wharf::host::CommandTrigger;
 use wharf::stdio::{self, Stdio};
-use wharf::wasmtime::CacheStore;
 use wharf::workload::manifest::Extensions;
 use wharf::workload::{HostConfig, Workload};
 use wharf::{Engine, Host, HostBuilder, Plugin, Profiling, Trigger};
@@ -26,8 +26,8 @@ use crate::args::{EngineArgs, Listen, Profile};
 use crate::error::{self, CliError, Declared, Report};
 use crate::manifest;
 
-/// An engine with the settings of the command line, which compiles incrementally if it has a store for functions.
-fn engine(args: &EngineArgs, functions: Option<Arc<dyn CacheStore>>) -> Result<Engine, CliError> {
+/// The settings of the command line for an engine.
+pub(crate) fn engine(args: &EngineArgs) -> Result<EngineBuilder, CliError> {
     let pool = args.pool.unwrap_or(1000);
     let mut builder = Engine::builder().pooling(pool > 0).instances(pool).inlining(args.inlining);
     for setting in &args.wasm {
@@ -51,13 +51,10 @@ fn engine(args: &EngineArgs, functions: Option<Arc<dyn CacheStore>>) -> Result<E
     if let Some(folder) = &args.core_dumps {
         builder = builder.core_dumps(folder);
     }
-    if let Some(functions) = functions {
-        builder = builder.incremental(functions);
-    }
     if let Some(folder) = cache_folder(args) {
         builder = builder.cache(folder, args.cache_size);
     }
-    builder.build().map_err(|error| CliError::Host(Report::error(error)))
+    Ok(builder)
 }
 
 /// The folder of the compilation cache. `None` with `--no-cache`, or if the user has no home folder.
@@ -167,19 +164,20 @@ impl Provided {
 
 /// A host with every plugin of this program, and the components that it provides.
 pub(crate) fn builder(args: &EngineArgs, stdio: impl Stdio) -> Result<(HostBuilder, Provided), CliError> {
-    incremental(args, stdio, None)
+    builder_on(args, engine(args)?, stdio)
 }
 
-/// The same, on an engine that keeps the code of each function in this store.
-pub(crate) fn incremental(
+/// The same, on an engine of these settings.
+pub(crate) fn builder_on(
     args: &EngineArgs,
+    engine: EngineBuilder,
     stdio: impl Stdio,
-    functions: Option<Arc<dyn CacheStore>>,
 ) -> Result<(HostBuilder, Provided), CliError> {
     let file = args.host_config.as_deref();
     let config = file.map(manifest::host_config).transpose()?.unwrap_or_default();
     let policy = policy(args, file, &config)?;
-    let host = Host::builder(engine(args, functions)?).ceilings(config.ceilings).stdio(stdio);
+    let engine = engine.build().map_err(|error| CliError::Host(Report::error(error)))?;
+    let host = Host::builder(engine).ceilings(config.ceilings).stdio(stdio);
     let Parts { plugins, triggers } = Parts::new(&policy);
     let host = plugins.into_iter().fold(host, HostBuilder::shared_plugin);
     let declared = Declared { file: file.map(Path::to_path_buf), spans: config.spans };

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod compile;
 pub(crate) mod core_dump;
 mod feature;
+mod modules;
 pub(crate) mod ticker;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,7 @@ pub struct EngineBuilder {
     debug_info: bool,
     core_dumps: Option<PathBuf>,
     functions: Option<Arc<dyn CacheStore>>,
+    separate_modules: bool,
     source_lines: bool,
 }
 
@@ -104,6 +106,7 @@ impl Engine {
             debug_info: false,
             core_dumps: None,
             functions: None,
+            separate_modules: false,
             source_lines: false,
         }
     }
@@ -224,6 +227,14 @@ impl EngineBuilder {
         self
     }
 
+    /// Compiles the large core modules of a fused component by themselves, so that a change of one component leaves the code of the others
+    /// in use. Instances take a little longer to make. Off by default.
+    #[must_use]
+    pub fn separate_modules(mut self, separate_modules: bool) -> Self {
+        self.separate_modules = separate_modules;
+        self
+    }
+
     /// Builds the engine. A cache that cannot be used is logged and left out.
     ///
     /// # Errors
@@ -247,7 +258,7 @@ impl EngineBuilder {
             (wasmtime::Engine::new(&self.config(false)).map_err(EngineError)?, false)
         };
         let cache = self.cache.and_then(|(folder, max_bytes)| Cache::open(folder, max_bytes));
-        let compiler = Arc::new(Compiler::new(wasmtime.clone(), cache));
+        let compiler = Arc::new(Compiler::new(wasmtime.clone(), cache, self.separate_modules));
         let background = Arc::new(BackgroundPool::new(&wasmtime));
         let core_dumps = self.core_dumps.map(|folder| Arc::new(CoreDumps::new(folder)));
         Ok(Engine { wasmtime, compiler, background, core_dumps, pooling })

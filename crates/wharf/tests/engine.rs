@@ -154,3 +154,61 @@ async fn a_trap_writes_a_core_dump() {
     }
     assert_eq!(written().len(), 32);
 }
+
+/// A component whose core module is large, with `value` among its data: it imports `inner` from its sibling if it has one.
+fn large(value: u32, sibling: bool) -> Component {
+    let padding = "x".repeat(300 << 10);
+    let (import, lowered, arguments, call) = if sibling {
+        (
+            r#"(import "w:w/inner" (instance $w (export "run" (func (result u32)))))"#,
+            r#"(core func $inner (canon lower (func $w "run")))"#,
+            r#"(with "w" (instance (export "inner" (func $inner))))"#,
+            r#"(import "w" "inner" (func $inner (result i32)))"#,
+        )
+    } else {
+        ("", "", "", "(func $inner (result i32) (i32.const 0))")
+    };
+    let text = format!(
+        r#"(component
+            {import}
+            {lowered}
+            (core module $m
+                {call}
+                (memory (export "memory") 8) (table (export "table") 1 funcref) (global (export "zero") i32 (i32.const 0))
+                (data (i32.const 0) "{padding}")
+                (func (export "run") (result i32) (i32.add (call $inner) (i32.const {value}))))
+            (core instance $i (instantiate $m {arguments}))
+            (func $run (result u32) (canon lift (core func $i "run")))
+            (instance $exports (export "run" (func $run)))
+            (export "run" (func $run))
+            (export "w:w/inner" (instance $exports)))"#
+    );
+    Component::from_bytes(wat::parse_str(text).unwrap())
+}
+
+#[tokio::test]
+async fn modules_that_are_compiled_by_themselves_are_fused_like_others() {
+    let cache = tempfile::tempdir().unwrap();
+    let codes = || std::fs::read_dir(cache.path()).unwrap().count();
+    let engine = builder().separate_modules(true).cache(cache.path(), 1 << 30).build().unwrap();
+    let host = Host::builder(engine).build().unwrap();
+    let workload = |outer: u32, inner: u32| {
+        let workload = Workload::new(name("w")).with_component(name("outer"), large(outer, true));
+        let mut workload = workload.with_component(name("inner"), large(inner, false));
+        workload.links.push(wharf::workload::manifest::Link {
+            from: name("outer"),
+            import: "w:w/inner".to_owned(),
+            to: "inner".parse().unwrap(),
+        });
+        workload
+    };
+    host.workload_start(workload(1, 10)).await.unwrap();
+    assert_eq!(host.call_wave("default/w", "outer", "run()").await.unwrap(), ["11"]);
+    // The code of two modules, and of what is left of the component.
+    assert_eq!(codes(), 3);
+    host.workload_update(workload(2, 10)).await.unwrap();
+    assert_eq!(host.call_wave("default/w", "outer", "run()").await.unwrap(), ["12"]);
+    assert_eq!(codes(), 5, "the module of a component that has not changed is compiled once");
+    host.workload_update(workload(2, 20)).await.unwrap();
+    assert_eq!(host.call_wave("default/w", "outer", "run()").await.unwrap(), ["22"]);
+}

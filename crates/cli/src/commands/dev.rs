@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
-use wharf::wasmtime::CacheStore;
 use wharf::workload::manifest::{Build, Component, HttpPath, HttpTrigger, Source};
 use wharf::workload::{Name, Workload};
 use wharf::{Host, stdio};
@@ -239,8 +238,11 @@ impl Session {
         let functions =
             host::cache_folder(engine).and_then(|folder| Functions::open(&folder.with_file_name("functions")));
         let functions = functions.map(Arc::new);
-        let (builder, provided) =
-            host::incremental(engine, stdio::Log, functions.clone().map(|functions| functions as Arc<dyn CacheStore>))?;
+        let mut settings = host::engine(engine)?.separate_modules(true);
+        if let Some(functions) = &functions {
+            settings = settings.incremental(functions.clone());
+        }
+        let (builder, provided) = host::builder_on(engine, settings, stdio::Log)?;
         let host = host::build(builder.trigger(server.clone()))?;
         provided.to(&host).await?;
         let project = Project {

@@ -7,14 +7,19 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use futures_util::future::{try_join, try_join_all};
 use tokio::sync::OnceCell;
 use wasmtime::Module;
 use wasmtime::component::Component;
 
 use super::cache::Cache;
+use super::modules::{Split, split};
 
 /// Shared compiled code. While a clone exists, the same bytes are not compiled again.
 pub type Compiled<C = Component> = Arc<OnceCell<C>>;
+
+/// The core modules that compiled code imports, by name.
+pub(crate) type Modules = Vec<(String, Compiled<Module>)>;
 
 /// Code that can be compiled: a component, or a core module that runs without being adapted.
 pub(crate) trait Code: Sized + Send + 'static {
@@ -67,6 +72,8 @@ pub struct Compiler {
     cache: Option<Cache>,
     components: Cells<Component>,
     modules: Cells<Module>,
+    /// Large modules of fused components are compiled by themselves.
+    separate_modules: bool,
 }
 
 /// The code in use, and the code that is being compiled, by its key.
@@ -76,8 +83,8 @@ type Cells<C> = Mutex<HashMap<Key, Weak<OnceCell<C>>>>;
 pub(crate) type Key = blake3::Hash;
 
 impl Compiler {
-    pub(crate) fn new(engine: wasmtime::Engine, cache: Option<Cache>) -> Self {
-        Self { engine, cache, components: Mutex::default(), modules: Mutex::default() }
+    pub(crate) fn new(engine: wasmtime::Engine, cache: Option<Cache>, separate_modules: bool) -> Self {
+        Self { engine, cache, components: Mutex::default(), modules: Mutex::default(), separate_modules }
     }
 
     /// Returns the cache, unless it is off or could not be opened.
@@ -91,6 +98,24 @@ impl Compiler {
     /// [`CompileError`] when the engine rejects the component, or when the compilation was interrupted.
     pub async fn compile(&self, bytes: Arc<[u8]>) -> Result<Compiled, CompileError> {
         self.compile_once(&self.components, bytes).await
+    }
+
+    /// Compiles a unit: a component, and the modules that it imports if they are compiled by themselves.
+    pub(crate) async fn compile_unit(&self, bytes: Arc<[u8]>) -> Result<(Compiled, Modules), CompileError> {
+        let fused = bytes.clone();
+        let split = async {
+            if !self.separate_modules {
+                return Ok(None);
+            }
+            tokio::task::spawn_blocking(move || split(&fused)).await.map_err(|_| CompileError::Interrupted)
+        };
+        let Some(Split { shell, modules }) = split.await? else {
+            return Ok((self.compile(bytes).await?, Modules::new()));
+        };
+        let modules = modules.into_iter().map(|(name, bytes)| async move {
+            Ok::<_, CompileError>((name, self.compile_module(bytes.into()).await?))
+        });
+        try_join(self.compile(shell.into()), try_join_all(modules)).await
     }
 
     /// Compiles a core module that runs without being adapted.

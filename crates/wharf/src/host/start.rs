@@ -328,7 +328,10 @@ async fn compile_unit(host: &Inner, workload: &Workload, unit: &PreparedUnit) ->
     let span = tracing::debug_span!("compile", workload = workload.id(), component = %unit.entry);
     let compiled = async {
         match &unit.code {
-            UnitCode::Component(fused) => Ok(CompiledCode::Component(compiler.compile(fused.bytes.clone()).await?)),
+            UnitCode::Component(fused) => {
+                let (component, modules) = compiler.compile_unit(fused.bytes.clone()).await?;
+                Ok(CompiledCode::Component(component, modules))
+            }
             UnitCode::Program(module) => Ok(CompiledCode::Program(compiler.compile_module(module.clone()).await?)),
         }
     };
@@ -338,14 +341,14 @@ async fn compile_unit(host: &Inner, workload: &Workload, unit: &PreparedUnit) ->
 fn link_unit(host: &Inner, id: &str, plan: &Plan, unit: &PreparedUnit, code: CompiledCode) -> Result<Code, StartError> {
     let _span = tracing::debug_span!("link", workload = id, component = %unit.entry).entered();
     match (&unit.code, code) {
-        (UnitCode::Component(fused), CompiledCode::Component(compiled)) => {
+        (UnitCode::Component(fused), CompiledCode::Component(compiled, modules)) => {
             let component = compiled.get().ok_or(StartError::Interrupted)?;
-            let linked = link(fused, &unit.slots, &plan.resolution, component, &host.plugins);
+            let linked = link(fused, &unit.slots, &plan.resolution, (component, &modules), &host.plugins);
             let pre = linked.map_err(|errors| {
                 let errors = errors.into_iter().map(StartError::Link);
                 StartError::several(errors).unwrap_or(StartError::Interrupted)
             })?;
-            Ok(Code::Component { pre, compiled })
+            Ok(Code::Component { pre, compiled, modules })
         }
         (UnitCode::Program(_), CompiledCode::Program(compiled)) => {
             let module = compiled.get().ok_or(StartError::Interrupted)?;

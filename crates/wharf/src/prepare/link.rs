@@ -9,6 +9,7 @@ use workload::{InterfaceName, Resolution};
 
 use super::fuse::Fused;
 use super::slots::{Plugins, UnitSlots};
+use crate::engine::compile::Modules;
 use crate::plugin::Link;
 use crate::store::{MAX_SLOTS, StoreData};
 
@@ -42,7 +43,7 @@ pub(crate) fn link(
     fused: &Fused,
     slots: &UnitSlots,
     resolution: &Resolution,
-    component: &Component,
+    (component, modules): (&Component, &Modules),
     plugins: &Plugins,
 ) -> Result<InstancePre<StoreData>, Vec<LinkError>> {
     if slots.slots.len() > MAX_SLOTS {
@@ -51,6 +52,11 @@ pub(crate) fn link(
     let mut errors = Vec::new();
     let engine = component.engine();
     let mut linker = Linker::<StoreData>::new(engine);
+    for (name, module) in modules {
+        if let Some(module) = module.get() {
+            linker.root().module(name, module).map_err(|error| vec![rejected(fused, &error)])?;
+        }
+    }
     let ty = component.component_type();
     for (name, item) in ty.imports(engine) {
         if !matches!(item.ty, ComponentItem::ComponentInstance(_)) {

@@ -14,7 +14,7 @@ use super::service::ServiceInstance;
 use super::tracker::CallTracker;
 use crate::engine::Engine;
 use crate::engine::background::BackgroundPool;
-use crate::engine::compile::Compiled;
+use crate::engine::compile::{Compiled, Modules};
 use crate::engine::core_dump::CoreDumps;
 use crate::limits::{LimitTracker, Limits};
 use crate::store::{ComponentContext, StoreData, Unit, end_of_slice, max_handles};
@@ -42,6 +42,9 @@ pub(crate) enum Code {
         pre: InstancePre<StoreData>,
         /// The compiled component.
         compiled: Compiled,
+        /// What it imports. Held, so that other workloads find them.
+        #[allow(dead_code, reason = "held for its lifetime")]
+        modules: Modules,
     },
     /// A core module that is a program of WASI 0.1.
     Program {
@@ -55,8 +58,8 @@ pub(crate) enum Code {
 /// The compiled code of a unit, before it is linked.
 #[derive(Clone)]
 pub(crate) enum CompiledCode {
-    /// A component.
-    Component(Compiled),
+    /// A component, and the modules that it imports, whose names are made from their content.
+    Component(Compiled, Modules),
     /// A core module that is a program of WASI 0.1.
     Program(Compiled<Module>),
 }
@@ -110,7 +113,7 @@ impl Entry {
     /// Whether the unit runs this code. The same bytes are compiled once, so that their code is the same value.
     pub(crate) fn runs(&self, code: &CompiledCode) -> bool {
         match (&self.code, code) {
-            (Code::Component { compiled, .. }, CompiledCode::Component(code)) => Arc::ptr_eq(compiled, code),
+            (Code::Component { compiled, .. }, CompiledCode::Component(code, _)) => Arc::ptr_eq(compiled, code),
             (Code::Program { compiled, .. }, CompiledCode::Program(code)) => Arc::ptr_eq(compiled, code),
             _ => false,
         }
