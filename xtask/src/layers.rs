@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The folders, in layers from the lowest. A folder uses folders of lower layers, and itself.
 const LAYERS: &[&[&str]] = &[
-    &["limits", "shutdown"],
+    &["logs", "shutdown", "usage"],
+    &["limits"],
     &["guest_log", "engine"],
     &["store"],
     &["plugin", "run"],

@@ -9,6 +9,7 @@
 
 mod connection;
 mod failure;
+mod tls;
 mod upload;
 
 use std::path::PathBuf;
@@ -22,10 +23,12 @@ use workload::{Name, Workload};
 
 use crate::error::ApiError;
 use crate::host::HostApi;
-use crate::types::{CallRequest, CallResponse, Heartbeat, WorkloadStatus};
+use crate::types::{CallRequest, CallResponse, Heartbeat, LogPage, WorkloadPage, WorkloadStatus};
 use crate::version::{Operation, Route};
 use connection::{Address, Content, Response};
 use failure::Failure;
+
+pub use tls::{MutualTls, MutualTlsError};
 
 /// The default of [`Client::with_connect_timeout`].
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,15 +47,15 @@ pub const MAX_RESPONSE: usize = 16 << 20;
 /// ```no_run
 /// use std::time::Duration;
 ///
-/// use wharf_api::{ApiError, Client, HostApi};
+/// use wharf_api::{ApiError, CallRequest, Client, HostApi};
 ///
 /// # async fn example() -> Result<(), ApiError> {
 /// let host = Client::unix("/run/wharf/api.sock").with_timeout(Duration::from_secs(30));
 /// for workload in host.heartbeat().await?.workloads {
 ///     println!("{}: {:?}", workload.id, workload.state);
 /// }
-/// let results = host.call("default/greeter", "greeter", r#"greet("you")"#).await?;
-/// println!("{}", results.join(", "));
+/// let request = CallRequest::new("greeter", r#"greet("you")"#);
+/// println!("{}", host.call("default/greeter", request).await?.results.join(", "));
 /// # Ok(())
 /// # }
 /// ```
@@ -73,9 +76,14 @@ impl Client {
     /// A host that listens on TCP, as `host:port`: `127.0.0.1:7000` or `wharf.internal:7000`.
     ///
     /// The connection is plain: without encryption, and without a proof of who is at either end. Use it in tests, and
-    /// through tunnels that give both. Mutual TLS is not implemented yet.
+    /// through tunnels that give both; `wharf up --control tcp:…` speaks mutual TLS alone ([`mutual_tls`](Self::mutual_tls)).
     pub fn tcp(address: impl Into<String>) -> Self {
         Self::new(Address::Tcp(address.into()))
+    }
+
+    /// A host that listens on TCP with mutual TLS, as `host:port`. The host's certificate has to be for `host`.
+    pub fn mutual_tls(address: impl Into<String>, tls: MutualTls) -> Self {
+        Self::new(Address::Tls(address.into(), tls))
     }
 
     fn new(address: Address) -> Self {
@@ -175,10 +183,26 @@ impl HostApi for Client {
         self.ask_workload(Operation::WorkloadStatus, id, Content::Empty).await
     }
 
-    async fn call(&self, id: &str, component: &str, wave_text: &str) -> Result<Vec<String>, ApiError> {
-        let request = CallRequest { component: component.to_owned(), call: wave_text.to_owned() };
-        let response: CallResponse = self.ask_workload(Operation::Call, id, json(&request)?).await?;
-        Ok(response.results)
+    async fn workload_list(&self, after: Option<&str>, limit: Option<u32>) -> Result<WorkloadPage, ApiError> {
+        let route = Route::of(Operation::WorkloadList);
+        // What is no id is after or before others only by accident; nothing else goes into a query.
+        let after = after.map(|id| split(id).ok_or_else(|| ApiError::no_workload(id))).transpose()?;
+        let after = after.map(|(namespace, name)| format!("after={namespace}/{name}"));
+        let limit = limit.map(|limit| format!("limit={limit}"));
+        let query: Vec<_> = after.into_iter().chain(limit).collect();
+        let path = if query.is_empty() { route.path.to_owned() } else { format!("{}?{}", route.path, query.join("&")) };
+        self.ask(route, path, Content::Empty).await
+    }
+
+    async fn workload_logs(&self, id: &str, from: u64, wait: Duration) -> Result<LogPage, ApiError> {
+        let (namespace, name) = split(id).ok_or_else(|| ApiError::no_workload(id))?;
+        let route = Route::of(Operation::WorkloadLogs);
+        let path = route.path_with(&[namespace, name]);
+        self.ask(route, format!("{path}?from={from}&wait_ms={}", wait.as_millis()), Content::Empty).await
+    }
+
+    async fn call(&self, id: &str, request: CallRequest) -> Result<CallResponse, ApiError> {
+        self.ask_workload(Operation::Call, id, json(&request)?).await
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a host does, in process and over the wire alike.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::error::ApiError;
-use crate::types::{Heartbeat, WorkloadStatus};
+use crate::types::{CallRequest, CallResponse, Heartbeat, LogPage, WorkloadPage, WorkloadStatus};
 use crate::workload::Workload;
 
 /// A host of workloads.
@@ -61,11 +63,23 @@ pub trait HostApi: Send + Sync {
     /// `NotFound` when there is no workload of this id.
     async fn workload_status(&self, id: &str) -> Result<WorkloadStatus, ApiError>;
 
-    /// Calls an exported function of an entry component, written as WAVE text such as `greet("you")`; returns the results
-    /// as WAVE text.
+    /// Lists workloads in the order of their ids, at most `limit` (100 by default, 1,000 at most) of those after an id.
+    ///
+    /// # Errors
+    /// None in process; `Transport` from a remote host.
+    async fn workload_list(&self, after: Option<&str>, limit: Option<u32>) -> Result<WorkloadPage, ApiError>;
+
+    /// What a workload logged from line number `from` on: 0 is the first, and [`LogPage::next`] what follows the last page. When there is
+    /// nothing yet, it waits for up to `wait` (30 seconds at most) for a line to come.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no workload of this id, or it stops while the call waits.
+    async fn workload_logs(&self, id: &str, from: u64, wait: Duration) -> Result<LogPage, ApiError>;
+
+    /// Calls an exported function of an entry component, written in WAVE or JSON such as `greet("you")`.
     ///
     /// # Errors
     /// `NotFound` when there is no such workload, entry or function; `Busy` when the call is not admitted; `CallFailed`
     /// when the arguments do not fit, the function traps or a limit is reached.
-    async fn call(&self, id: &str, component: &str, wave_text: &str) -> Result<Vec<String>, ApiError>;
+    async fn call(&self, id: &str, request: CallRequest) -> Result<CallResponse, ApiError>;
 }

@@ -39,8 +39,8 @@ pub use error::{ApiError, ErrorCode};
 pub use host::HostApi;
 pub use limit::Limit;
 pub use types::{
-    CallRequest, CallResponse, Heartbeat, PluginHealth, ServiceState, ServiceStatus, State, WorkloadStatus,
-    WorkloadSummary,
+    CallFormat, CallRequest, CallResponse, Heartbeat, LogLine, LogPage, PluginHealth, ServiceState, ServiceStatus,
+    State, WorkloadPage, WorkloadStatus, WorkloadSummary,
 };
 pub use version::API_VERSION;
 /// What a workload is: its manifest, its types, and how its imports are resolved.

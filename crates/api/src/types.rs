@@ -149,21 +149,85 @@ pub struct PluginHealth {
     pub detail: Option<String>,
 }
 
+/// Workloads of a host, in the order of their ids, as [`HostApi::workload_list`](crate::HostApi::workload_list) gives them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadPage {
+    /// Their status, without the health of their plugins.
+    pub workloads: Vec<WorkloadStatus>,
+    /// The id after which the next page begins. `None` at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Lines that a workload logged, as [`HostApi::workload_logs`](crate::HostApi::workload_logs) gives them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPage {
+    /// The lines, the oldest first.
+    pub lines: Vec<LogLine>,
+    /// What to ask for to get the lines after these.
+    pub next: u64,
+    /// The number of lines between those that were asked for and these: the host keeps the last ones only.
+    #[serde(default)]
+    pub dropped: u64,
+}
+
+/// A line of a workload's log: what a component wrote, or that a call of it failed. Control characters are escaped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Its number in the workload's log, from 0.
+    pub number: u64,
+    /// When it was written, in milliseconds since 1970 (UTC).
+    pub time_ms: u64,
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// The component.
+    pub component: String,
+    /// `stdout`, `stderr`, or the context that the component gave to `wasi:logging`. `None` for what the host says about the component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The line. A traceback is one, with line breaks in it.
+    pub text: String,
+}
+
+/// How a call's results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CallFormat {
+    /// WAVE, the component model's text format for values.
+    #[default]
+    Wave,
+    /// JSON, which is read again as arguments.
+    Json,
+}
+
 /// A call of an exported function, as [`HostApi::call`](crate::HostApi::call) makes it.
 ///
 /// [WAVE](https://github.com/bytecodealliance/wasm-tools/tree/main/crates/wasm-wave) is the component model's text format
 /// for values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallRequest {
-    /// The entry component.
-    pub component: String,
-    /// The function and its arguments as WAVE text: `greet("you")`, or `wasi:cli/run@0.2.0#run()`.
+    /// The entry component. It can be left out if the workload has one entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// The function and its arguments in WAVE or JSON: `greet("you")`, `acme:shop/cart#add({"sku": "a", "count": 2})`, or
+    /// `wasi:cli/run@0.2.0#run()`.
     pub call: String,
+    /// How the results are written.
+    #[serde(default)]
+    pub format: CallFormat,
+}
+
+impl CallRequest {
+    /// A call of an entry component's function, with results in WAVE.
+    pub fn new(component: impl Into<String>, call: impl Into<String>) -> Self {
+        Self { component: Some(component.into()), call: call.into(), format: CallFormat::Wave }
+    }
 }
 
 /// The results of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallResponse {
-    /// The results as WAVE text, in order.
+    /// The results in the format that was asked for, in order. A function of today has one or none.
     pub results: Vec<String>,
 }

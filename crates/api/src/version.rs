@@ -3,10 +3,12 @@
 //! | request | body | response | operation |
 //! |---|---|---|---|
 //! | `GET /v1/heartbeat` | | [`Heartbeat`](crate::Heartbeat) | [`heartbeat`](crate::HostApi::heartbeat) |
+//! | `GET /v1/workloads?after={id}&limit={n}` | | [`WorkloadPage`](crate::WorkloadPage) | [`workload_list`](crate::HostApi::workload_list) |
 //! | `POST /v1/workloads` | [`Workload`](crate::Workload) | [`WorkloadStatus`](crate::WorkloadStatus) | [`workload_start`](crate::HostApi::workload_start) |
 //! | `PUT /v1/workloads/{namespace}/{name}` | [`Workload`](crate::Workload) | [`WorkloadStatus`](crate::WorkloadStatus) | [`workload_update`](crate::HostApi::workload_update) |
 //! | `DELETE /v1/workloads/{namespace}/{name}` | | [`WorkloadStatus`](crate::WorkloadStatus) | [`workload_stop`](crate::HostApi::workload_stop) |
 //! | `GET /v1/workloads/{namespace}/{name}` | | [`WorkloadStatus`](crate::WorkloadStatus) | [`workload_status`](crate::HostApi::workload_status) |
+//! | `GET /v1/workloads/{namespace}/{name}/logs?from={n}&wait_ms={n}` | | [`LogPage`](crate::LogPage) | [`workload_logs`](crate::HostApi::workload_logs) |
 //! | `POST /v1/workloads/{namespace}/{name}/call` | [`CallRequest`](crate::CallRequest) | [`CallResponse`](crate::CallResponse) | [`call`](crate::HostApi::call) |
 //! | `HEAD /v1/blobs/{digest}` | | 200 or 404 | |
 //! | `PUT /v1/blobs/{digest}` | the bytes | 204 | |
@@ -49,6 +51,10 @@ pub enum Operation {
     WorkloadStatus,
     /// [`HostApi::call`](crate::HostApi::call).
     Call,
+    /// [`HostApi::workload_list`](crate::HostApi::workload_list).
+    WorkloadList,
+    /// [`HostApi::workload_logs`](crate::HostApi::workload_logs).
+    WorkloadLogs,
     /// Asks whether the host has the bytes of a digest.
     BlobHead,
     /// Gives the host the bytes of a digest.
@@ -110,6 +116,8 @@ pub const ROUTES: &[Route] = &[
     route(Operation::WorkloadStop, Method::Delete, "/v1/workloads/{namespace}/{name}"),
     route(Operation::WorkloadStatus, Method::Get, "/v1/workloads/{namespace}/{name}"),
     route(Operation::Call, Method::Post, "/v1/workloads/{namespace}/{name}/call"),
+    route(Operation::WorkloadList, Method::Get, "/v1/workloads"),
+    route(Operation::WorkloadLogs, Method::Get, "/v1/workloads/{namespace}/{name}/logs"),
     route(Operation::BlobHead, Method::Head, "/v1/blobs/{digest}"),
     route(Operation::BlobPut, Method::Put, "/v1/blobs/{digest}"),
 ];

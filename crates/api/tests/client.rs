@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 use wharf_api::workload::manifest::{Component, Digest};
 use wharf_api::workload::{Name, Severity};
-use wharf_api::{ApiError, Client, ErrorCode, HostApi, State, Workload};
+use wharf_api::{ApiError, CallRequest, Client, ErrorCode, HostApi, State, Workload};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -39,12 +39,18 @@ async fn behaves_as_a_host(host: &dyn HostApi) {
     assert_eq!(updated.version.as_deref(), Some("1.1.0"));
     assert_eq!(host.workload_status(id).await.unwrap(), updated);
     let text = "greet(\"ü, \\\"you\\\"\")";
-    assert_eq!(host.call(id, "web", text).await.unwrap(), ["web", text]);
+    assert_eq!(host.call(id, CallRequest::new("web", text)).await.unwrap().results, ["web", text]);
+    let page = host.workload_list(None, None).await.unwrap();
+    assert_eq!((page.workloads[0].id.as_str(), page.next), (id, None));
+    let page = host.workload_list(Some(id), Some(7)).await.unwrap();
+    assert_eq!((page.workloads.len(), page.next.as_deref()), (0, Some("limit/7")));
+    let page = host.workload_logs(id, 3, Duration::from_millis(5)).await.unwrap();
+    assert_eq!((page.next, page.dropped), (3, 5));
     assert_eq!(host.workload_stop(id).await.unwrap().state, State::Stopped);
     for id in [id, "", "shop", "default/Shop", "a/b/c", "default/shop?x", "default/../shop", "default/a b"] {
         assert_eq!(host.workload_status(id).await.unwrap_err(), ApiError::no_workload(id));
         assert_eq!(host.workload_stop(id).await.unwrap_err(), ApiError::no_workload(id));
-        assert_eq!(host.call(id, "web", "run()").await.unwrap_err(), ApiError::no_workload(id));
+        assert_eq!(host.call(id, CallRequest::new("web", "run()")).await.unwrap_err(), ApiError::no_workload(id));
     }
 }
 

@@ -119,7 +119,7 @@ fn every_type_has_the_json_of_its_golden_file() {
     golden("error", &error());
     golden("error-without-details", &ApiError::no_workload("default/shop"));
     golden("error-codes", &ErrorCode::ALL.to_vec());
-    golden("call-request", &CallRequest { component: "web".to_owned(), call: "greet(\"you\")".to_owned() });
+    golden("call-request", &CallRequest::new("web", "greet(\"you\")"));
     golden("call-response", &CallResponse { results: vec!["\"hello, you\"".to_owned()] });
 }
 
@@ -245,7 +245,7 @@ proptest! {
 
     #[test]
     fn every_call_survives_the_wire(component in text(), call in text(), results in vec(text(), 0..4)) {
-        let request = CallRequest { component, call };
+        let request = CallRequest::new(component, call);
         prop_assert_eq!(back(&request), request);
         let response = CallResponse { results };
         prop_assert_eq!(back(&response), response);

@@ -125,6 +125,11 @@ fn may_log(tracker: &LimitTracker, text: &str) -> bool {
 
 fn emit(tracker: &LimitTracker, component: &str, level: tracing::Level, source: Source<'_>, text: &str) {
     let workload = &*tracker.workload;
+    let from = match source {
+        Source::Stream(stream) => stream,
+        Source::Logging { context, .. } => &bounded(context, MAX_CONTEXT),
+    };
+    tracker.log.push(level, component, Some(from), text);
     macro_rules! event {
         ($level:ident) => {
             match source {

@@ -21,7 +21,7 @@ use futures_util::future::join_all;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use wasmtime::component::Val;
-use wharf_api::{API_VERSION, Heartbeat, State, WorkloadStatus, WorkloadSummary};
+use wharf_api::{API_VERSION, CallRequest, Heartbeat, LogPage, State, WorkloadPage, WorkloadStatus, WorkloadSummary};
 use workload::manifest::Extensions;
 use workload::{Ceilings, HostInterface, Workload};
 
@@ -34,6 +34,7 @@ pub use wharf_api::HostApi;
 
 use crate::engine::Engine;
 use crate::limits::Limits;
+use crate::logs::Logs;
 use crate::prepare::slots::Plugins;
 use crate::prepare::source::SourceLoader;
 use crate::run::call::{self, CallError};
@@ -44,6 +45,12 @@ use workloads::{Slot, Workloads};
 
 /// How long a stopping workload waits for the calls in progress, unless the host is built otherwise.
 pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// The number of workloads in a page of a list, and the most that can be asked for.
+const PAGE: u32 = 100;
+const MAX_PAGE: u32 = 1000;
+/// The longest that a reader of a log waits.
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// No such workload is running.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +104,7 @@ struct Inner {
     labels: BTreeMap<String, String>,
     started: Instant,
     workloads: Workloads,
+    logs: Logs,
     /// The components that the host provides to workloads.
     provided: OnceLock<ProvidedComponents>,
     /// The starts, updates and stops in progress, and what they leave to be released.
@@ -238,6 +246,61 @@ impl Host {
     /// The ids of all workloads, whether they start, run or stop.
     pub fn workload_ids(&self) -> Vec<String> {
         self.0.workloads.list().into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Lists workloads in the order of their ids, at most `limit` (100 by default, 1,000 at most) of those after an id. The status of each is
+    /// without the health of its plugins.
+    pub async fn workload_list(&self, after: Option<&str>, limit: Option<u32>) -> WorkloadPage {
+        let limit = limit.unwrap_or(PAGE).clamp(1, MAX_PAGE) as usize;
+        // One more, to know whether there is a next page.
+        let mut slots = self.0.workloads.after(after, limit + 1);
+        let next = if slots.len() > limit {
+            slots.truncate(limit);
+            slots.last().map(|(id, _)| id.clone())
+        } else {
+            None
+        };
+        let statuses = slots.into_iter().map(|(id, slot)| match slot {
+            Slot::Running(running) => running.summary(State::Running),
+            Slot::Stopping(running) => running.summary(State::Stopping),
+            Slot::Starting(_) => without_instances(&id, State::Starting),
+        });
+        WorkloadPage { workloads: statuses.collect(), next }
+    }
+
+    /// What a workload logged from line number `from` on. When there is nothing yet, it waits for up to `wait` (30 seconds at most). The host
+    /// keeps the last lines of each workload: [`logs::MAX_LINES`](crate::logs::MAX_LINES), [`logs::MAX_BYTES`](crate::logs::MAX_BYTES).
+    ///
+    /// # Errors
+    /// [`NoWorkload`] when there is none of this id, or it stops while this waits.
+    pub async fn workload_logs(&self, id: &str, from: u64, wait: Duration) -> Result<LogPage, NoWorkload> {
+        let page = self.0.logs.read(id, from, wait.min(MAX_WAIT)).await;
+        page.ok_or_else(|| NoWorkload { id: id.to_owned() })
+    }
+
+    /// Calls a function of an entry component as [`CallRequest`] says it, in WAVE or JSON.
+    ///
+    /// # Errors
+    /// [`HostCallError`] when there is no such workload, entry or function, or the call fails.
+    pub async fn call_text(&self, id: &str, request: &CallRequest) -> Result<Vec<String>, HostCallError> {
+        let entry = match &request.component {
+            Some(component) => self.entry(id, component)?,
+            None => self.only_entry(id)?,
+        };
+        Ok(call::call_text(&entry, &request.call, request.format).await?)
+    }
+
+    /// The entry of a workload that has one.
+    fn only_entry(&self, id: &str) -> Result<Arc<Entry>, HostCallError> {
+        let running = self.running(id)?;
+        let mut entries = running.entries();
+        match (entries.next(), entries.next()) {
+            (Some(entry), None) => Ok(entry.clone()),
+            _ => Err(HostCallError::WhichEntry {
+                id: id.to_owned(),
+                entries: running.entries().map(|entry| entry.name().to_string()).collect::<Vec<_>>().join(", "),
+            }),
+        }
     }
 
     /// Reports that the host is alive, which workloads it has, and which plugins cannot serve them. A plugin has 2 seconds to report.
@@ -393,6 +456,14 @@ pub enum HostCallError {
         id: String,
         /// The component.
         component: String,
+        /// The entries.
+        entries: String,
+    },
+    /// The workload has several entries, and the call does not say which.
+    #[error("`{id}` has several entries; name one of {entries}")]
+    WhichEntry {
+        /// The workload.
+        id: String,
         /// The entries.
         entries: String,
     },

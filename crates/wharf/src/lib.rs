@@ -1,5 +1,7 @@
 #![doc = include_str!("../docs/crate.md")]
 
+pub mod logs;
+pub mod usage;
 pub mod limits;
 pub mod engine;
 pub mod guest_log;

@@ -1,12 +1,16 @@
 //! The limits of a unit's instances, and the count of what each limit refuses.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use wharf_api::Limit;
 
 use workload::manifest::{self, ByteSize, Millis};
+
+use crate::logs::LogBuffer;
+use crate::usage::Usage;
 
 /// The shortest time between two warnings about one limit, in milliseconds.
 const WARNING_INTERVAL: u64 = 10_000;
@@ -192,7 +196,7 @@ impl Refusals {
 /// The limits of a unit with their refusals and log rates, shared by all instances of the unit.
 #[derive(Debug)]
 pub struct LimitTracker {
-    pub(crate) workload: std::sync::Arc<str>,
+    pub(crate) workload: Arc<str>,
     pub(crate) entry: workload::Name,
     pub(crate) limits: Limits,
     pub(crate) refusals: Refusals,
@@ -202,10 +206,19 @@ pub struct LimitTracker {
     failures: RateLimiter,
     /// The failures since the last logged one.
     unlogged: AtomicU64,
+    /// The last lines of the workload.
+    pub(crate) log: Arc<LogBuffer>,
+    pub(crate) usage: Usage,
 }
 
 impl LimitTracker {
-    pub(crate) fn new(workload: std::sync::Arc<str>, entry: workload::Name, limits: Limits, dedicated: bool) -> Self {
+    pub(crate) fn new(
+        workload: Arc<str>,
+        entry: workload::Name,
+        limits: Limits,
+        dedicated: bool,
+        log: Arc<LogBuffer>,
+    ) -> Self {
         Self {
             workload,
             entry,
@@ -215,6 +228,8 @@ impl LimitTracker {
             lines: RateLimiter::default(),
             failures: RateLimiter::default(),
             unlogged: AtomicU64::new(0),
+            log,
+            usage: Usage::default(),
         }
     }
 
@@ -223,13 +238,19 @@ impl LimitTracker {
         &self.limits
     }
 
+    /// Returns what the unit has used.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
     /// Counts a refusal by a limit, and logs a warning unless one was logged for the same limit in the last 10 seconds.
     pub fn refuse(&self, limit: Limit) {
         if self.refusals.record(limit) {
             let (name, value) = (limit.name(), self.limits.display(limit));
+            let text = format!("limit reached: {name} ({value}); further warnings suppressed for 10 s");
+            self.log.push(tracing::Level::WARN, self.entry.as_str(), None, &text);
             tracing::warn!(
-                workload = &*self.workload, component = %self.entry, limit = name,
-                "limit reached: {name} ({value}); further warnings suppressed for 10 s"
+                workload = &*self.workload, component = %self.entry, limit = name, "{text}"
             );
         }
     }
@@ -246,11 +267,13 @@ impl LimitTracker {
     /// Logs a failed call with its reason. Above 20 failures in a second it only counts them, and the next logged failure
     /// reports the count in the field `unlogged`.
     pub fn log_failure(&self, reason: &str) {
+        self.usage.add_failure();
         if !self.failures.take(MAX_LOGGED_FAILURES, 1) {
             self.unlogged.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let (workload, component) = (&*self.workload, &self.entry);
+        self.log.push(tracing::Level::ERROR, component.as_str(), None, &format!("the component failed: {reason}"));
         match self.unlogged.swap(0, Ordering::Relaxed) {
             0 => tracing::error!(workload, %component, "the component failed: {reason}"),
             unlogged => tracing::error!(workload, %component, unlogged, "the component failed: {reason}"),

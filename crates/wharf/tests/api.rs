@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use wharf::api::{ErrorCode, HostApi, State};
+use wharf::api::{CallRequest, ErrorCode, HostApi, State};
 use wharf::prepare::source::{LocalSources, SourceError, SourceLoader};
 use wharf::workload::Workload;
 use wharf::workload::manifest::{Component, Digest, Source};
@@ -50,7 +50,7 @@ async fn a_workload_that_was_serialised_runs() {
     let received: Workload = serde_json::from_str(&wire).unwrap();
     assert!(matches!(received.components["seven"].source, Source::Digest(_)), "bytes travel by digest: {wire}");
     assert_eq!(host.workload_start(received.clone()).await.unwrap().state, State::Running);
-    assert_eq!(host.call("default/w", "seven", "seven()").await.unwrap(), ["7"]);
+    assert_eq!(host.call("default/w", CallRequest::new("seven", "seven()")).await.unwrap().results, ["7"]);
     assert_eq!(host.workload_update(received).await.unwrap().state, State::Running);
     let heartbeat = host.heartbeat().await.unwrap();
     assert_eq!((heartbeat.workloads[0].id.as_str(), heartbeat.workloads[0].state), ("default/w", State::Running));
@@ -67,8 +67,14 @@ async fn errors_have_codes_and_diagnostics() {
     other.name = "other".parse().unwrap();
     assert_eq!(code(host.workload_update(other.clone()).await), Some(ErrorCode::NotRunning));
     assert_eq!(code(host.workload_stop("default/other").await), Some(ErrorCode::NotFound));
-    assert_eq!(host.call("default/w", "seven", "eight()").await.unwrap_err().code, ErrorCode::NotFound);
-    assert_eq!(host.call("default/w", "seven", "trap()").await.unwrap_err().code, ErrorCode::CallFailed);
+    assert_eq!(
+        host.call("default/w", CallRequest::new("seven", "eight()")).await.unwrap_err().code,
+        ErrorCode::NotFound
+    );
+    assert_eq!(
+        host.call("default/w", CallRequest::new("seven", "trap()")).await.unwrap_err().code,
+        ErrorCode::CallFailed
+    );
 
     let seven = other.components.get_mut("seven").unwrap();
     seven.source = Source::Digest(Digest::of(b"missing"));

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use wasmtime::component::Val;
+use wharf::api::{CallFormat, CallRequest};
 use wharf::host::HostCallError;
 use wharf::run::call::CallError;
 use wharf::workload::manifest::Component;
@@ -178,7 +179,7 @@ async fn maps_are_lists_of_pairs_in_text_and_maps_by_value() {
     for (wrong, says) in [
         ("([])", "expected 2 arguments, found 1"),
         (r#"([("a")], [])"#, "expected a map entry `(key, value)`"),
-        ("([1], [])", "expected a map entry `(key, value)`"),
+        ("([1], [])", "argument 1 (`a`)[0]: expected a map entry, found a number"),
     ] {
         let error = call(wrong).await.unwrap_err().to_string();
         assert!(error.contains(says) && error.contains("map<string, u32>"), "{error}");
@@ -290,4 +291,132 @@ async fn limits_handles_by_memory() {
         assert!(error.contains("store handle limit exceeded"), "{memory}: {error}");
         host.workload_stop("default/w").await.unwrap();
     }
+}
+
+/// Types of WIT's text format, with a value of each in JSON and in WAVE.
+const VALUES: &[(&str, &str, &str)] = &[
+    ("bool", "true", "true"),
+    ("s8", "-128", "-128"),
+    ("u16", "65535", "65535"),
+    ("s64", "-9223372036854775808", "-9223372036854775808"),
+    ("u64", "18446744073709551615", "18446744073709551615"),
+    ("f32", "0.1", "0.1"),
+    ("f64", "1e-7", "0.0000001"),
+    ("f64", "\"nan\"", "nan"),
+    ("f32", "\"-inf\"", "-inf"),
+    ("char", "\"ü\"", "'ü'"),
+    ("string", r#""a\"b\n""#, r#""a\"b\n""#),
+    ("(list u8)", "[1,2]", "[1, 2]"),
+    ("(tuple u8 string)", "[1,\"a\"]", "(1, \"a\")"),
+    ("$point", r#"{"x":1,"y":null}"#, "{x: 1}"),
+    ("$point", r#"{"x":1,"y":-2}"#, "{x: 1, y: some(-2)}"),
+    ("$shape", "\"empty\"", "empty"),
+    ("$shape", "{\"circle\":2}", "circle(2)"),
+    ("$color", "\"red\"", "red"),
+    ("$flags", "[\"a\",\"c\"]", "{a, c}"),
+    ("$flags", "[]", "{}"),
+    ("(option u8)", "null", "none"),
+    ("(option u8)", "3", "some(3)"),
+    ("(option (option u8))", "{\"some\":null}", "some(none)"),
+    ("(option (option u8))", "{\"some\":3}", "some(some(3))"),
+    ("(result u8 (error string))", "{\"ok\":3}", "ok(3)"),
+    ("(result u8 (error string))", "{\"err\":\"no\"}", "err(\"no\")"),
+    ("(result)", "{\"ok\":null}", "ok"),
+    ("(map string u8)", "{\"a\":1}", "[(\"a\", 1)]"),
+    ("(map u8 string)", "[[1,\"a\"]]", "[(1, \"a\")]"),
+];
+
+/// A component with a function for each type, which returns its list of values of that type.
+fn echo() -> Component {
+    let functions = VALUES.iter().enumerate().map(|(i, (ty, ..))| {
+        format!(
+            r#"(func (export "echo{i}") (param "values" (list {ty})) (result (list {ty}))
+                (canon lift (core func $i "echo") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))"#
+        )
+    });
+    let functions: String = functions.collect();
+    let text = format!(
+        r#"(component
+            (core module $m
+                (memory (export "memory") 2)
+                (global $top (mut i32) (i32.const 1024))
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+                    (global.set $top (i32.and (i32.add (global.get $top) (i32.const 15)) (i32.const -16)))
+                    (global.get $top)
+                    (global.set $top (i32.add (global.get $top) (local.get 3))))
+                (func (export "echo") (param i32 i32) (result i32)
+                    (i32.store (i32.const 8) (local.get 0)) (i32.store (i32.const 12) (local.get 1)) (i32.const 8)))
+            (core instance $i (instantiate $m))
+            (type $point' (record (field "x" u8) (field "y" (option s16))))
+            (export $point "point" (type $point'))
+            (type $shape' (variant (case "empty") (case "circle" u32)))
+            (export $shape "shape" (type $shape'))
+            (type $color' (enum "red" "green"))
+            (export $color "color" (type $color'))
+            (type $flags' (flags "a" "b" "c"))
+            (export $flags "set" (type $flags'))
+            {functions})"#
+    );
+    Component::from_bytes(wat::parse_str(text).unwrap())
+}
+
+#[tokio::test]
+async fn values_of_every_type_are_read_and_written_in_json_and_wave() {
+    let host = Host::builder(Engine::builder().pooling(false).build().unwrap()).build().unwrap();
+    host.workload_start(Workload::new(name("w")).with_component(name("echo"), echo())).await.unwrap();
+    let call = async |i: usize, argument: &str, format: CallFormat| {
+        let request = CallRequest { component: None, call: format!("echo{i}([{argument}])"), format };
+        host.call_text("default/w", &request).await.map_err(|error| error.to_string())
+    };
+    for (i, (ty, json, wave)) in VALUES.iter().enumerate() {
+        for argument in [json, wave] {
+            assert_eq!(call(i, argument, CallFormat::Json).await.unwrap(), [format!("[{json}]")], "{ty} {argument}");
+            assert_eq!(call(i, argument, CallFormat::Wave).await.unwrap(), [format!("[{wave}]")], "{ty} {argument}");
+        }
+        // No other type's value, unless it looks the same.
+        for (other, json, _) in VALUES {
+            if let Ok(written) = call(i, json, CallFormat::Json).await {
+                let given: serde_json::Value = serde_json::from_str(json).unwrap();
+                let written: serde_json::Value = serde_json::from_str(&written[0]).unwrap();
+                #[allow(clippy::cast_possible_truncation, reason = "a float of 32 bits is rounded")]
+                let float = |value: &serde_json::Value| value.as_f64().map(|value| value as f32);
+                let same = written[0] == given || float(&written[0]) == float(&given);
+                assert!(same || given == serde_json::json!([]), "{json} of {other} as {ty}: {written}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_json_is_said_with_its_place() {
+    let host = Host::builder(Engine::builder().pooling(false).build().unwrap()).build().unwrap();
+    host.workload_start(Workload::new(name("w")).with_component(name("echo"), echo())).await.unwrap();
+    let of = |ty: &str| VALUES.iter().position(|value| value.0 == ty).unwrap();
+    for (ty, argument, message) in [
+        ("u16", "65536", "argument 1 (`values`)[0]: 65536 is not a number from 0 to 65535"),
+        ("u16", "1.5", "1.5 is not a number"),
+        ("u16", "\"1\"", "expected a number, found a string"),
+        ("$point", "{\"x\":1,\"z\":2}", "unknown field `z`; the fields are `x`, `y`"),
+        ("$point", "{\"x\":1,\"y\":\"a\"}", "[0].y: expected a number, found a string"),
+        ("$point", "{\"y\":1}", "missing field `x`"),
+        ("$shape", "\"circle\"", "the case `circle` has a payload"),
+        ("$shape", "{\"empty\":1}", "the case `empty` has no payload"),
+        ("$color", "\"blue\"", "unknown case `blue`; the cases are `red`, `green`"),
+        ("$flags", "[\"d\"]", "[0][0]: unknown flag `d`"),
+        ("(option (option u8))", "3", "expected `null` or `{\"some\": …}`"),
+        ("(result)", "{\"ok\":1}", "expected `null`"),
+        ("(result)", "\"ok\"", "expected `{\"ok\": …}` or `{\"err\": …}`"),
+        ("char", "\"ab\"", "expected a string of one character"),
+        ("(tuple u8 string)", "[1]", "expected an array of 2, found one of 1"),
+    ] {
+        let text = format!("echo{}([{argument}])", of(ty));
+        let error = host.call_wave("default/w", "echo", &text).await.unwrap_err().to_string();
+        assert!(error.contains(message), "{ty} {argument}: {error}");
+    }
+    // WAVE, with the place in the text.
+    let error = host.call_wave("default/w", "echo", "echo0([true, maybe])").await.unwrap_err().to_string();
+    assert!(error.contains("at `maybe` (character 14)"), "{error}");
+    let long = format!("echo0([{}", "true, ".repeat(1 << 20));
+    let error = host.call_wave("default/w", "echo", &long).await.unwrap_err().to_string();
+    assert!(error.len() < 1000, "{}", error.len());
 }

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::tls::MutualTls;
 use crate::version::Method;
 
 /// Where a host listens.
@@ -23,6 +24,8 @@ pub(super) enum Address {
     Unix(PathBuf),
     /// `host:port`.
     Tcp(String),
+    /// `host:port`, with mutual TLS.
+    Tls(String, MutualTls),
 }
 
 /// A connection of any kind.
@@ -40,6 +43,11 @@ impl Address {
                 stream.set_nodelay(true)?;
                 Box::new(stream)
             }
+            Self::Tls(address, tls) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Box::new(tls.handshake(address, stream).await?)
+            }
         })
     }
 
@@ -47,7 +55,7 @@ impl Address {
     fn host(&self) -> &str {
         match self {
             Self::Unix(_) => "localhost",
-            Self::Tcp(address) => address,
+            Self::Tcp(address) | Self::Tls(address, _) => address,
         }
     }
 }
@@ -56,7 +64,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp(address) => write!(f, "tcp:{address}"),
+            Self::Tcp(address) | Self::Tls(address, _) => write!(f, "tcp:{address}"),
         }
     }
 }

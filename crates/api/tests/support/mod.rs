@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,8 +22,8 @@ use wharf_api::version::{self, Operation};
 use wharf_api::workload::Name;
 use wharf_api::workload::manifest::Digest;
 use wharf_api::{
-    API_VERSION, ApiError, CallRequest, CallResponse, Client, ErrorCode, Heartbeat, HostApi, State, Workload,
-    WorkloadStatus, WorkloadSummary,
+    API_VERSION, ApiError, CallRequest, CallResponse, Client, ErrorCode, Heartbeat, HostApi, LogPage, State, Workload,
+    WorkloadPage, WorkloadStatus, WorkloadSummary,
 };
 
 /// A host that keeps names alone. An operation on `errors/<code>` fails with that code.
@@ -115,9 +116,21 @@ impl HostApi for Fake {
         self.status(id, State::Running)
     }
 
-    async fn call(&self, id: &str, component: &str, wave_text: &str) -> Result<Vec<String>, ApiError> {
+    async fn workload_list(&self, after: Option<&str>, limit: Option<u32>) -> Result<WorkloadPage, ApiError> {
+        let ids: Vec<_> = self.workloads.lock().unwrap().keys().cloned().collect();
+        let ids = ids.into_iter().filter(|id| after.is_none_or(|after| id.as_str() > after));
+        let workloads = ids.map(|id| self.status(&id, State::Running)).collect::<Result<_, _>>()?;
+        Ok(WorkloadPage { workloads, next: limit.map(|limit| format!("limit/{limit}")) })
+    }
+
+    async fn workload_logs(&self, id: &str, from: u64, wait: Duration) -> Result<LogPage, ApiError> {
         self.status(id, State::Running)?;
-        Ok(vec![component.to_owned(), wave_text.to_owned()])
+        Ok(LogPage { lines: Vec::new(), next: from, dropped: wait.as_millis().try_into().unwrap() })
+    }
+
+    async fn call(&self, id: &str, request: CallRequest) -> Result<CallResponse, ApiError> {
+        self.status(id, State::Running)?;
+        Ok(CallResponse { results: vec![request.component.unwrap(), request.call] })
     }
 }
 
@@ -176,9 +189,15 @@ async fn answer(host: &Fake, request: Request<Incoming>) -> Result<Response<Full
         }
         Operation::WorkloadStop => json(&host.workload_stop(&id).await?),
         Operation::WorkloadStatus => json(&host.workload_status(&id).await?),
-        Operation::Call => {
-            let CallRequest { component, call } = serde_json::from_slice(&body).unwrap();
-            json(&CallResponse { results: host.call(&id, &component, &call).await? })
+        Operation::Call => json(&host.call(&id, serde_json::from_slice(&body).unwrap()).await?),
+        Operation::WorkloadList => {
+            let after = query(&head.uri, "after");
+            let limit = query(&head.uri, "limit").map(|limit| limit.parse().unwrap());
+            json(&host.workload_list(after.as_deref(), limit).await?)
+        }
+        Operation::WorkloadLogs => {
+            let number = |name| query(&head.uri, name).unwrap().parse().unwrap();
+            json(&host.workload_logs(&id, number("from"), Duration::from_millis(number("wait_ms"))).await?)
         }
         Operation::BlobHead if host.blobs.lock().unwrap().contains_key(&id) => Response::default(),
         Operation::BlobHead => refuse(&ApiError::new(ErrorCode::NotFound, "no such blob")),
@@ -191,6 +210,11 @@ async fn answer(host: &Fake, request: Request<Incoming>) -> Result<Response<Full
         }
         operation => panic!("{operation:?}"),
     })
+}
+
+fn query(uri: &hyper::Uri, name: &str) -> Option<String> {
+    let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
 /// The workload in a request, whose sources are digests of blobs that were uploaded before.

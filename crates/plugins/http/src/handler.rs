@@ -29,12 +29,14 @@ use wharf::{Entry, Execution, Limit, Termination};
 use crate::body::{Buffered, HandlerState, ResponseBody, StreamingBody};
 use crate::frame::{self, Content};
 use crate::incoming::RequestBody;
+use crate::metrics::Requests;
 use call::{Disconnect, HandleP2, HandleP3, handle_in_service, handle_p3};
 
 /// A component that exports an HTTP handler: `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`.
 pub(crate) struct ProxyHandler {
     entry: Arc<Entry>,
     indices: Indices,
+    requests: Requests,
 }
 
 /// Where the handler is among the component's exports.
@@ -47,6 +49,11 @@ enum Indices {
 type HandlerResult = Result<Response<WasiBody>, String>;
 
 impl ProxyHandler {
+    /// The requests that it answered.
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
     /// Finds the handler that an entry exports, that of WASI 0.3 if it exports both.
     pub(crate) fn new(entry: Arc<Entry>) -> wasmtime::Result<Self> {
         let Some(pre) = entry.pre() else { wasmtime::bail!("a program of WASI 0.1 exports no HTTP handler") };
@@ -54,7 +61,7 @@ impl ProxyHandler {
             Ok(indices) => Indices::P3(indices),
             Err(_) => Indices::P2(ProxyIndices::new(pre)?),
         };
-        Ok(Self { entry, indices })
+        Ok(Self { entry, indices, requests: Requests::default() })
     }
 
     /// Counts a request against `concurrency`, and waits for a free place if there is none.

@@ -39,9 +39,11 @@ mod tls;
 mod timeout;
 mod connection;
 mod admission;
+mod metrics;
 mod settings;
 mod server;
 
+pub use metrics::RequestMetrics;
 pub use outbound::HttpPlugin;
 pub use server::{BindError, HttpServer};
 pub use settings::Settings;

@@ -91,6 +91,13 @@ impl Routes {
         named.or_else(|| self.any_host.find(path)).map(|route| &route.handler)
     }
 
+    /// The handlers of all routes; one that has several routes is there for each.
+    pub(crate) fn handlers(&self) -> impl Iterator<Item = &Arc<ProxyHandler>> {
+        let paths = self.by_host.values().chain([&self.any_host]);
+        let routes = paths.flat_map(|paths| paths.exact.values().chain(paths.prefixes.values()));
+        routes.map(|route| &route.handler)
+    }
+
     /// Adds one workload's routes.
     ///
     /// # Errors

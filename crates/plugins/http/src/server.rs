@@ -1,9 +1,9 @@
 //! The HTTP server: accepts connections, serves each in a task of its own, and routes requests to the workloads'
 //! components.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use wharf::host::Running;
@@ -32,6 +32,7 @@ use crate::body::ResponseBody;
 use crate::client;
 use crate::connection::{ConnectionState, StreamExecutor};
 use crate::handler::{ProxyHandler, refusal, text_response, unavailable};
+use crate::metrics::RequestMetrics;
 use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::target::{self, Path};
@@ -40,6 +41,9 @@ use crate::tls::Tls;
 
 /// How long the listener waits after an error such as a lack of file descriptors, so that connections can close.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// What a connection in memory buffers in each direction, in bytes.
+const IN_MEMORY: usize = 64 * 1024;
 
 /// How long a connection may take to close after a graceful shutdown of it began.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,19 +88,49 @@ impl HttpServer {
         let bind_error = |error| BindError { address: settings.listen, error };
         let listener = TcpListener::bind(settings.listen).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
+        settings.listen = address;
+        Ok(Self::new(settings, Some(listener)))
+    }
+
+    /// A server that listens nowhere: its connections are those of [`connect`](Self::connect). The address of `settings` is that of
+    /// requests without a Host header.
+    pub fn without_listener(settings: Settings) -> Self {
+        Self::new(settings, None)
+    }
+
+    fn new(mut settings: Settings, listener: Option<TcpListener>) -> Self {
+        let address = settings.listen;
         // The text of an address is always a valid header value, so the default is never used.
         let authority = HeaderValue::try_from(address.to_string()).unwrap_or(HeaderValue::from_static("localhost"));
-        Ok(Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             authority,
             clients: Clients::new(settings.max_connections),
             tls: settings.tls.take().map(|tls| ArcSwap::new(tls.0)),
             settings,
             address,
-            listener: Mutex::new(Some(listener)),
+            listener: Mutex::new(listener),
             routes: ArcSwap::default(),
             route_changes: Mutex::default(),
             shutdown: Mutex::new(Some(Shutdown::default())),
-        })))
+        }))
+    }
+
+    /// Opens a connection in memory, without TLS, as a client on the loopback address. `None` when the server has stopped, or has too many
+    /// connections.
+    ///
+    /// # Panics
+    /// When called outside a Tokio runtime.
+    pub fn connect(&self) -> Option<DuplexStream> {
+        let signal = self.signal()?;
+        let permit = self.0.clients.admit(IpAddr::from([127, 0, 0, 1]))?;
+        let (client, server) = tokio::io::duplex(IN_MEMORY);
+        let inner = self.0.clone();
+        tokio::spawn(async move { serve_connection(&inner, server, &permit, signal, false).await });
+        Some(client)
+    }
+
+    fn signal(&self) -> Option<Signal> {
+        self.0.shutdown.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Shutdown::subscribe)
     }
 
     /// The address that the server listens on, with the port that the system selected for port 0.
@@ -124,11 +158,21 @@ impl HttpServer {
     /// When called outside a Tokio runtime.
     pub fn accept(&self) {
         let listener = self.0.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let signal =
-            self.0.shutdown.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Shutdown::subscribe);
-        if let (Some(listener), Some(signal)) = (listener, signal) {
+        if let (Some(listener), Some(signal)) = (listener, self.signal()) {
             tokio::spawn(accept_loop(self.0.clone(), listener, signal));
         }
+    }
+
+    /// The requests that components of running workloads answered. A new version of a workload begins anew.
+    pub fn requests(&self) -> Vec<RequestMetrics> {
+        let routes = self.0.routes.load();
+        let mut seen = HashSet::new();
+        let handlers = routes.handlers().filter(|handler| seen.insert(Arc::as_ptr(handler)));
+        let of = |handler: &Arc<ProxyHandler>| {
+            let context = handler.entry().context();
+            RequestMetrics::of(context.workload(), handler.entry().name().as_str(), handler.requests())
+        };
+        handlers.flat_map(of).collect()
     }
 
     /// Removes the routes of one workload and adds those of another, in one step.
@@ -327,11 +371,14 @@ async fn handle_request(
     }
     let exchange = connection.begin_exchange();
     let is_head = request.method() == Method::HEAD;
-    let logged = RequestLog::begin(&request);
+    let (begun, logged) = (Instant::now(), RequestLog::begin(&request));
     let (response, handler) = route(server, request, tls).await;
     exchange.record_response();
+    if let Some(handler) = &handler {
+        handler.requests().record(response.status().as_u16(), begun.elapsed());
+    }
     if let Some(logged) = logged {
-        logged.end(response.status(), handler.as_deref());
+        logged.end(begun.elapsed(), response.status(), handler.as_deref());
     }
     // hyper discards a body in response to HEAD for HTTP/1.1 only.
     response.map(|body| if is_head { ResponseBody::empty() } else { body }.with_exchange(exchange))
@@ -339,7 +386,6 @@ async fn handle_request(
 
 /// A request as the log shows it, until the head of its response.
 struct RequestLog {
-    begun: Instant,
     method: Method,
     target: String,
 }
@@ -348,16 +394,15 @@ impl RequestLog {
     /// `None` if the log does not show requests.
     fn begin(request: &Request<Incoming>) -> Option<Self> {
         let begin = || Self {
-            begun: Instant::now(),
             method: request.method().clone(),
             target: request.uri().path_and_query().map_or_else(String::new, ToString::to_string),
         };
         tracing::enabled!(target: crate::REQUESTS, tracing::Level::DEBUG).then(begin)
     }
 
-    fn end(self, status: StatusCode, handler: Option<&ProxyHandler>) {
-        let Self { begun, method, target } = self;
-        let took = format!("{:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
+    fn end(self, took: Duration, status: StatusCode, handler: Option<&ProxyHandler>) {
+        let Self { method, target } = self;
+        let took = format!("{:.1} ms", took.as_secs_f64() * 1e3);
         let status = status.as_u16();
         let Some(entry) = handler.map(ProxyHandler::entry) else {
             tracing::debug!(target: crate::REQUESTS, "{status} {method} {target} {took}");

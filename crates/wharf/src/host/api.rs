@@ -1,7 +1,11 @@
 //! The host API in process: [`HostApi`] for [`Host`].
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use wharf_api::{ApiError, ErrorCode, Heartbeat, HostApi, WorkloadStatus};
+use wharf_api::{
+    ApiError, CallRequest, CallResponse, ErrorCode, Heartbeat, HostApi, LogPage, WorkloadPage, WorkloadStatus,
+};
 use workload::Workload;
 
 use super::{Host, HostCallError, NoWorkload};
@@ -29,8 +33,16 @@ impl HostApi for Host {
         Ok(Self::workload_status(self, id).await?)
     }
 
-    async fn call(&self, id: &str, component: &str, wave_text: &str) -> Result<Vec<String>, ApiError> {
-        Ok(self.call_wave(id, component, wave_text).await?)
+    async fn workload_list(&self, after: Option<&str>, limit: Option<u32>) -> Result<WorkloadPage, ApiError> {
+        Ok(Self::workload_list(self, after, limit).await)
+    }
+
+    async fn workload_logs(&self, id: &str, from: u64, wait: Duration) -> Result<LogPage, ApiError> {
+        Ok(Self::workload_logs(self, id, from, wait).await?)
+    }
+
+    async fn call(&self, id: &str, request: CallRequest) -> Result<CallResponse, ApiError> {
+        Ok(CallResponse { results: self.call_text(id, &request).await? })
     }
 }
 
@@ -44,6 +56,7 @@ impl From<HostCallError> for ApiError {
     fn from(error: HostCallError) -> Self {
         let code = match &error {
             HostCallError::NoWorkload(NoWorkload { id }) => return Self::no_workload(id),
+            HostCallError::WhichEntry { .. } => ErrorCode::Invalid,
             HostCallError::NotAnEntry { .. } | HostCallError::Call(CallError::NoFunction { .. }) => ErrorCode::NotFound,
             HostCallError::Call(CallError::Rejected { .. }) => ErrorCode::Busy,
             HostCallError::Call(_) => ErrorCode::CallFailed,

@@ -14,6 +14,7 @@ use super::workloads::Workloads;
 use super::{DRAIN, Host, Inner};
 use crate::engine::Engine;
 use crate::limits::Limits;
+use crate::logs::Logs;
 use crate::plugin::{Plugin, Provided};
 use crate::prepare::slots::Plugins;
 use crate::prepare::source::{LocalSources, SourceLoader};
@@ -215,6 +216,7 @@ impl HostBuilder {
             labels: self.labels,
             started: Instant::now(),
             workloads: Workloads::default(),
+            logs: Logs::default(),
             provided: OnceLock::new(),
             operations: tokio_util::task::TaskTracker::new(),
         })))

@@ -176,6 +176,16 @@ impl Running {
     }
 
     pub(super) async fn status(&self, state: State) -> WorkloadStatus {
+        let mut status = self.summary(state);
+        // The plugins of a workload that has stopped are closed.
+        if state != State::Stopped {
+            status.health = self.health().await;
+        }
+        status
+    }
+
+    /// The status without the health of its plugins, which takes no time.
+    pub fn summary(&self, state: State) -> WorkloadStatus {
         WorkloadStatus {
             id: self.workload.id(),
             version: self.workload.version.as_ref().map(ToString::to_string),
@@ -188,8 +198,7 @@ impl Running {
             refusals: self.refusals(),
             uptime_ms: millis(self.started.elapsed()),
             services: self.services(),
-            // The plugins of a workload that has stopped are closed.
-            health: if state == State::Stopped { Vec::new() } else { self.health().await },
+            health: Vec::new(),
             warnings: self.warnings.iter().map(ToString::to_string).collect(),
         }
     }

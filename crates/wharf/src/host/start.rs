@@ -371,7 +371,13 @@ fn entry(
 ) -> Arc<Entry> {
     let declared = &workload.components[&unit.entry];
     let limits = host.limits.overridden_by(&declared.limits);
-    let tracker = Arc::new(LimitTracker::new(workload.id().into(), unit.entry.clone(), limits, host.dedicated));
+    let tracker = Arc::new(LimitTracker::new(
+        workload.id().into(),
+        unit.entry.clone(),
+        limits,
+        host.dedicated,
+        host.logs.of(&workload.id()),
+    ));
     let sizes: Arc<dyn ResourceSize> = host.plugins.clone();
     let unit_data = Unit { slots, components: unit.slots.components(), sizes, tracker };
     let policy = policy(declared, &code);

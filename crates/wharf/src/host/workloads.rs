@@ -1,6 +1,7 @@
 //! The workloads of a host by id, from the start of each to its end.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -56,6 +57,14 @@ impl Workloads {
     /// All ids, with the state of each.
     pub(super) fn list(&self) -> Vec<(String, State)> {
         self.lock().slots.iter().map(|(id, slot)| (id.clone(), slot.state())).collect()
+    }
+
+    /// Up to so many workloads, in the order of their ids, from the first after an id.
+    pub(super) fn after(&self, after: Option<&str>, limit: usize) -> Vec<(String, Slot)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let table = self.lock();
+        let slots = table.slots.range::<str, _>((from, Bound::Unbounded)).take(limit);
+        slots.map(|(id, slot)| (id.clone(), slot.clone())).collect()
     }
 
     pub(super) fn find(&self, id: &str) -> Result<Slot, NoWorkload> {

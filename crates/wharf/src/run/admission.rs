@@ -51,6 +51,7 @@ impl Drop for CallPermit {
     fn drop(&mut self) {
         self.0.concurrency.permits.add_permits(1);
         self.0.calls.uncount();
+        self.0.tracker().usage.add_call();
     }
 }
 

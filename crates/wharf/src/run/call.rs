@@ -1,5 +1,6 @@
 //! Calls by value: typed values, or the text of WAVE.
 
+mod json;
 mod wave;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use tokio::sync::oneshot;
 use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::{Accessor, AccessorTask, Func, Instance, Type, Val, types::ComponentFunc};
 use wasmtime::{AsContextMut as _, StoreContextMut};
+use wharf_api::CallFormat;
 
 use super::admission::{AdmissionError, CallPermit};
 use super::entry::Entry;
@@ -16,7 +18,11 @@ use super::policy::Policy;
 use super::pool::Instantiated;
 use super::shared::{Job, JobOutcome};
 use super::termination::Termination;
+use crate::guest_log::bounded;
 use crate::store::StoreData;
+
+/// The most of a call that a message shows, in bytes.
+const MAX_SHOWN: usize = 100;
 
 /// Why a call by value failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,14 @@ pub enum CallError {
     /// The arguments do not match the function's type.
     #[error("invalid arguments for `{function}`: {detail}")]
     Arguments {
+        /// The function with its parameters.
+        function: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The function returned, and its results cannot be written in the format that was asked for.
+    #[error("`{function}` returned, and its result cannot be shown: {detail}")]
+    Results {
         /// The function with its parameters.
         function: String,
         /// What is wrong.
@@ -64,7 +78,10 @@ impl CallError {
     pub(super) fn new(entry: &Entry, function: &str, error: InvokeError) -> Self {
         match error {
             InvokeError::Admission(cause) => Self::Rejected { entry: entry.name().to_string(), cause },
-            InvokeError::Terminated(cause) => Self::Terminated { function: function.to_owned(), cause },
+            InvokeError::Terminated(cause) => {
+                entry.tracker().usage.add_failure();
+                Self::Terminated { function: function.to_owned(), cause }
+            }
         }
     }
 }
@@ -74,7 +91,7 @@ fn list(names: &[String]) -> String {
 }
 
 /// Calls a function with values, in an instance by the unit's policy. `function` is a function that the entry exports by
-/// itself, or `interface#function`; the interface's version can be left out.
+/// itself, or `interface#function`; the interface's version can be left out, and the interface where one alone has such a function.
 ///
 /// # Errors
 /// [`CallError`].
@@ -103,26 +120,89 @@ pub async fn call(entry: &Arc<Entry>, function: &str, arguments: &[Val]) -> Resu
 /// # Errors
 /// [`CallError`].
 pub async fn call_wave(entry: &Arc<Entry>, text: &str) -> Result<Vec<String>, CallError> {
+    call_text(entry, text, CallFormat::Wave).await
+}
+
+/// Calls a function written in WAVE, or with arguments in JSON: `add(2, 3)`, `acme:shop/cart#add({"sku": "a"})`. Arguments that are JSON are read as
+/// JSON, others as WAVE. Gives the results in `format`.
+///
+/// | type | JSON |
+/// |---|---|
+/// | `char` | a string of one character |
+/// | `list`, `tuple` | an array |
+/// | `map` | an object if its keys are strings, or else an array of pairs |
+/// | `record` | an object; a field of an option may be left out |
+/// | `enum` | the case as a string |
+/// | `variant` | the case as a string, or an object with the case as its one key if it has a payload |
+/// | `flags` | an array of strings |
+/// | `option` | `null`, or the value; an option in an option is `{"some": …}` |
+/// | `result` | `{"ok": …}` or `{"err": …}`, with `null` for no payload |
+///
+/// # Errors
+/// [`CallError`].
+pub async fn call_text(entry: &Arc<Entry>, text: &str, format: CallFormat) -> Result<Vec<String>, CallError> {
+    if let Some((function, values)) = in_json(text) {
+        let work = move |func: &Function| {
+            check_text(func)?;
+            let params: Vec<_> = func.ty.params().map(|(name, ty)| (name.to_owned(), ty)).collect();
+            json::arguments(&values, &params)
+                .map_err(|detail| CallError::Arguments { function: func.signature(), detail })
+        };
+        let (found, results) = invoke(entry, function, work).await?;
+        return written(&found, &results, format);
+    }
     let (interface, call) = match text.split('(').next().and_then(|head| head.rfind('#')) {
         Some(at) => (Some(&text[..at]), text[at + 1..].to_owned()),
         None => (None, text.to_owned()),
     };
-    let invalid = |detail: String| CallError::Arguments { function: text.to_owned(), detail };
-    let parsed = UntypedFuncCall::parse(&call).map_err(|error| invalid(error.to_string()))?;
+    let invalid = |detail: String| CallError::Arguments { function: bounded(text, MAX_SHOWN).into_owned(), detail };
+    let parsed = UntypedFuncCall::parse(&call).map_err(|error| invalid(wave::message(&error, &call)))?;
     let function = interface.map_or_else(|| parsed.name().to_owned(), |i| format!("{i}#{}", parsed.name()));
     let work = move |func: &Function| {
         let invalid = |detail: String| CallError::Arguments { function: func.signature(), detail };
+        check_text(func)?;
         let types: Vec<_> = func.ty.params().map(|(_, ty)| ty).collect();
-        if let Some(unsupported) = types.iter().cloned().chain(func.ty.results()).find(|ty| !in_wave(ty)) {
-            return Err(invalid(format!("{} has no form in WAVE; call the function by values", kind(&unsupported))));
-        }
         // Parsed again here, because the parsed call borrows its text.
-        let parsed = UntypedFuncCall::parse(&call).map_err(|error| invalid(error.to_string()))?;
+        let parsed = UntypedFuncCall::parse(&call).map_err(|error| invalid(wave::message(&error, &call)))?;
         wave::arguments(&parsed, &types).map_err(invalid)
     };
     let (found, results) = invoke(entry, function, work).await?;
-    let invalid = |detail: String| CallError::Arguments { function: found.signature(), detail };
-    results.iter().map(|value| wave::write(value).map_err(invalid)).collect()
+    written(&found, &results, format)
+}
+
+/// Refuses a function whose parameters or results have no form in text.
+fn check_text(func: &Function) -> Result<(), CallError> {
+    match func.ty.params().map(|(_, ty)| ty).chain(func.ty.results()).find(|ty| !in_wave(ty)) {
+        Some(ty) => {
+            let detail = format!("{} has no form in text; call the function by values", kind(&ty));
+            Err(CallError::Arguments { function: func.signature(), detail })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The function and the arguments of a call whose arguments are JSON.
+fn in_json(text: &str) -> Option<(String, Vec<serde_json::Value>)> {
+    let (function, arguments) = text.trim().strip_suffix(')')?.split_once('(')?;
+    let values = serde_json::from_str(&format!("[{arguments}]")).ok()?;
+    Some((function.trim().to_owned(), values))
+}
+
+fn written(found: &Function, results: &[Val], format: CallFormat) -> Result<Vec<String>, CallError> {
+    let write = |value| match format {
+        CallFormat::Json => json::write(value).map(|value| value.to_string()),
+        _ => wave::write(value),
+    };
+    let invalid = |detail: String| CallError::Results { function: found.signature(), detail };
+    results.iter().map(|value| write(value).map_err(invalid)).collect()
+}
+
+/// A value as JSON text, as [`call_text`] writes results.
+///
+/// # Errors
+/// What is wrong, for a value with a handle or stream in it.
+pub fn to_json(value: &Val) -> Result<String, String> {
+    json::write(value).map(|value| value.to_string())
 }
 
 /// The functions that an entry exports, as [`call`] takes them.
@@ -276,8 +356,15 @@ impl<A: FnOnce(&Function) -> Result<Vec<Val>, CallError> + Send + 'static> Call 
 }
 
 fn find(entry: &Entry, instance: Instance, store: &mut StoreContextMut<'_, StoreData>, function: &str) -> Option<Func> {
-    let Some((interface, name)) = function.split_once('#') else { return instance.get_func(store, function) };
     let exports = functions(entry);
+    let Some((interface, name)) = function.split_once('#') else {
+        // A function of an interface can be named without it, if no other is called so.
+        let mut of_interfaces = exports.iter().filter(|export| export.rsplit('#').next() == Some(function));
+        return match (instance.get_func(&mut *store, function), of_interfaces.next(), of_interfaces.next()) {
+            (None, Some(only), None) if only.contains('#') => find(entry, instance, store, only),
+            (found, ..) => found,
+        };
+    };
     let full = exports.iter().find_map(|export| {
         let (full, inner) = export.split_once('#')?;
         let same = full == interface || full.split('@').next() == Some(interface);

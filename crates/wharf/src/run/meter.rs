@@ -22,6 +22,8 @@ use crate::store::Timekeeper;
 /// The CPU time that a call starts with for the shared threads, in nanoseconds. A call that has spent it and goes on computing
 /// moves to the background threads.
 const CREDIT: i64 = 2_000_000;
+/// The CPU time after which that of a call in progress is added to its unit's, in nanoseconds.
+const UNCOUNTED: u64 = 10_000_000;
 /// The largest credit of an instance, however many calls it serves.
 const MAX_CREDIT: i64 = 4 * CREDIT;
 /// Nanoseconds of waiting per nanosecond of credit.
@@ -67,6 +69,8 @@ pub struct Meter {
     cpu: Option<Duration>,
     /// CPU time in nanoseconds, without the poll in progress.
     used: AtomicU64,
+    /// The part of it that the unit's usage has.
+    counted: AtomicU64,
     /// When the poll in progress started, and the thread's CPU time then.
     polled: AtomicU64,
     polled_cpu: AtomicU64,
@@ -82,6 +86,12 @@ pub struct Meter {
     cause: AtomicU8,
 }
 
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.count_used();
+    }
+}
+
 impl Meter {
     /// The meter of one call, with the unit's limits.
     pub(crate) fn new(tracker: &Arc<LimitTracker>, calls: &Arc<CallTracker>) -> Arc<Self> {
@@ -92,7 +102,9 @@ impl Meter {
     /// The meter of an instance that serves several calls.
     pub(crate) fn shared(tracker: &Arc<LimitTracker>, calls: &Arc<CallTracker>, shared: Weak<SharedInstance>) -> Self {
         let limits = tracker.limits();
-        Self { shared: Some(shared), ..Self::with_limits(tracker, calls, limits.time, limits.cpu) }
+        let mut meter = Self::with_limits(tracker, calls, limits.time, limits.cpu);
+        meter.shared = Some(shared);
+        meter
     }
 
     /// The meter of a service's instance. Each of its calls is limited in time, and the service is not.
@@ -102,7 +114,9 @@ impl Meter {
         shared: Weak<SharedInstance>,
     ) -> Self {
         let time = tracker.limits().time;
-        Self { shared: Some(shared), time, ..Self::with_limits(tracker, calls, None, None) }
+        let mut meter = Self::with_limits(tracker, calls, None, None);
+        (meter.shared, meter.time) = (Some(shared), time);
+        meter
     }
 
     pub(crate) fn with_limits(
@@ -125,6 +139,7 @@ impl Meter {
             time,
             cpu,
             used: AtomicU64::new(0),
+            counted: AtomicU64::new(0),
             polled: AtomicU64::new(0),
             polled_cpu: AtomicU64::new(0),
             credit: AtomicI64::new(CREDIT),
@@ -159,7 +174,10 @@ impl Meter {
     /// Ends a poll. The call waits from now on, unless the poll was interrupted by a tick.
     pub(crate) fn end_poll(&self) {
         let used = self.poll_time();
-        self.used.fetch_add(used, Ordering::Relaxed);
+        let all = self.used.fetch_add(used, Ordering::Relaxed) + used;
+        if all - self.counted.load(Ordering::Relaxed) > UNCOUNTED {
+            self.count_used();
+        }
         if !is_background_thread() {
             let spent = |credit: i64| Some(credit.saturating_sub(signed(used)).max(-CREDIT));
             self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spent).ok();
@@ -173,6 +191,12 @@ impl Meter {
         if ticked != self.is_computing() {
             self.computing.store(ticked, Ordering::Relaxed);
         }
+    }
+
+    /// Adds the CPU time to the unit's usage.
+    fn count_used(&self) {
+        let used = self.used.load(Ordering::Relaxed);
+        self.tracker.usage.add_cpu(used.saturating_sub(self.counted.swap(used, Ordering::Relaxed)));
     }
 
     /// Ends a wait, which earns credit.

@@ -10,20 +10,38 @@ use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::wasm_wave::wasm::DisplayType;
 use wasmtime::component::{Type, Val};
 
+use crate::guest_log::bounded;
+
+/// The most of a text that a message shows, in bytes.
+const MAX_EXCERPT: usize = 40;
+
 /// A result whose error is a message for the caller.
 type Result<T> = std::result::Result<T, String>;
 
 /// Converts the arguments of a call to values of the parameters' types.
 pub(super) fn arguments(call: &UntypedFuncCall<'_>, types: &[Type]) -> Result<Vec<Val>> {
     if !types.iter().any(has_map) {
-        return call.to_wasm_params::<Val>(types).map_err(|error| error.to_string());
+        return call.to_wasm_params::<Val>(types).map_err(|error| message(&error, call.source()));
     }
-    let nodes = call.params_node().map(Node::as_tuple).transpose().map_err(|error| error.to_string())?;
+    let nodes = call.params_node().map(Node::as_tuple).transpose().map_err(|error| message(&error, call.source()))?;
     let nodes: Vec<_> = nodes.into_iter().flatten().collect();
     if nodes.len() != types.len() {
         return Err(format!("expected {} arguments, found {}", types.len(), nodes.len()));
     }
     nodes.iter().zip(types).map(|(node, ty)| read(node, ty, call.source())).collect()
+}
+
+/// What is wrong with a text, and where in it.
+pub(super) fn message(error: &ParserError, text: &str) -> String {
+    let (what, span) = (error.to_string(), error.span());
+    let what = what.strip_suffix(&format!(" at {span:?}")).unwrap_or(&what);
+    match text.get(span.clone()).filter(|found| !found.is_empty()) {
+        Some(found) => {
+            let before = text.get(..span.start).map_or(0, |before| before.chars().count());
+            format!("{what}, at `{}` (character {})", bounded(found, MAX_EXCERPT), before + 1)
+        }
+        None => format!("{what}, at the end"),
+    }
 }
 
 /// Whether values of a type can contain a map.
@@ -43,7 +61,7 @@ fn has_map(ty: &Type) -> bool {
 
 /// Converts a syntax node of `text` to a value.
 fn read(node: &Node, ty: &Type, text: &str) -> Result<Val> {
-    let message = |error: ParserError| error.to_string();
+    let message = |error: ParserError| message(&error, text);
     if !has_map(ty) {
         return node.to_wasm_value::<Val>(ty, text).map_err(message);
     }
@@ -98,7 +116,7 @@ fn read(node: &Node, ty: &Type, text: &str) -> Result<Val> {
 
 /// Converts the fields of a record. Optional fields can be left out.
 fn fields(node: &Node, record: &Record, text: &str) -> Result<Vec<(String, Val)>> {
-    let given: Vec<_> = node.as_record(text).map_err(|error| error.to_string())?.collect();
+    let given: Vec<_> = node.as_record(text).map_err(|error| message(&error, text))?.collect();
     if let Some((unknown, _)) = given.iter().find(|(name, _)| record.fields().all(|field| field.name != *name)) {
         return Err(format!(
             "unknown field `{unknown}`; the fields are {}",
@@ -123,7 +141,7 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 /// Converts a case of a variant, with its payload.
 fn case(node: &Node, variant: &Variant, text: &str) -> Result<(String, Option<Box<Val>>)> {
-    let (name, payload) = node.as_variant(text).map_err(|error| error.to_string())?;
+    let (name, payload) = node.as_variant(text).map_err(|error| message(&error, text))?;
     let unknown = || format!("unknown case `{name}`; the cases are {}", names(variant.cases().map(|case| case.name)));
     let case = variant.cases().find(|case| case.name == name).ok_or_else(unknown)?;
     let payload = match (payload, case.ty) {
