@@ -31,6 +31,8 @@ Examples:
   wharf serve hello.wasm             serve one component
   wharf run tool.wasm -- --flag x    run one command component
   wharf plan .                       show imports, providers and grants; run nothing
+  wharf call adder.wasm 'add(2, 3)'  call a function
+  wharf ps --host /tmp/wharf.sock    list the workloads of a running host
 
 Exit codes:
   0  success
@@ -118,6 +120,30 @@ pub(crate) enum Command {
         after_help = "Examples:\n  wharf run tool.wasm -- --flag x\n  wharf run tool.wasm --dir .::/here::ro --inherit-env\n  wharf run . -- --flag x\n\nThe exit code is the component's own."
     )]
     Run(Run),
+    /// List the workloads of a running host.
+    #[command(
+        after_help = "Examples:\n  wharf up --control /tmp/wharf.sock\n  wharf ps --host /tmp/wharf.sock\n\n--host, or WHARF_HOST, is where the host listens, as its --control has it: the path of a Unix socket, or `tcp:HOST:PORT`."
+    )]
+    Ps(Ps),
+    /// Show the status of a workload on a running host.
+    Status(Status),
+    /// Build the workloads of manifests, and start them on a running host.
+    #[command(
+        after_help = "Example:\n  wharf start examples/guestbook --host /tmp/wharf.sock\n\nThe components are uploaded. Host paths of volumes are those of the host's machine."
+    )]
+    Start(Start),
+    /// Build the workloads of manifests, and replace those on a running host without dropping a request.
+    Update(Start),
+    /// Stop a workload on a running host: the calls in progress are waited for.
+    Stop(Stop),
+    /// Show what a workload on a running host logged last.
+    #[command(after_help = "Example:\n  wharf logs default/guestbook --follow")]
+    Logs(Logs),
+    /// Call an exported function of a component, of a manifest's component, or of a workload on a running host.
+    #[command(
+        after_help = "Examples:\n  wharf call adder.wasm 'add(2, 3)'\n  wharf call . 'acme:shop/cart#add({\"sku\": \"a\", \"count\": 2})' -o json\n  echo '[2, 3]' | wharf call adder.wasm add -\n  wharf call default/shop 'total()' --host /tmp/wharf.sock\n  wharf call hello.wasm --http 'GET /'\n\nArguments are WAVE, or JSON; docs/calls.md has the form of each type."
+    )]
+    Call(Call),
     /// Start a project: a folder with a manifest, sources, a test and a README.
     #[command(
         after_help = "Examples:\n  wharf new --list\n  wharf new my-app --lang rust\n  wharf new my-job --lang go --template cron\n  wharf new my-app --from https://git.example/template.git\n\nWithout --lang and --template, a terminal asks for them. A template of one's own is a folder or a git repository; in its files\n`{{name}}` and `{{snake}}` become the project's name, as `my-app` and `my_app`."
@@ -182,14 +208,155 @@ pub(crate) struct Listen {
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Manifests, folders of one manifest, or folders of several.
-    #[arg(default_value = ".")]
+    /// Manifests, folders of one manifest, or folders of several [default: `.`, or none with --control].
     pub(crate) paths: Vec<PathBuf>,
     /// Watch manifests, components and sources, build and replace what changes.
     #[arg(long)]
     pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) listen: Listen,
+    #[command(flatten)]
+    pub(crate) control: Control,
+}
+
+impl Up {
+    /// The manifests: those of the current folder if none is named, unless workloads come through the host API.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        let by_default = if self.control.control.is_empty() { vec![PathBuf::from(".")] } else { Vec::new() };
+        if self.paths.is_empty() { by_default } else { self.paths.clone() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Control {
+    /// Serve the host API: on a Unix socket at a path, or on `tcp:ADDRESS:PORT` with mutual TLS. Repeat it for several. Without a manifest
+    /// the host begins empty.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "watch")]
+    pub(crate) control: Vec<String>,
+    /// Serve `/metrics`, `/livez` and `/readyz` over HTTP on an address of their own. The control listener has them, too.
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "watch")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Certificate chain of the host API in PEM.
+    #[arg(long, value_name = "FILE", requires = "control")]
+    pub(crate) control_cert: Option<PathBuf>,
+    /// Private key of the certificate in PEM.
+    #[arg(long, value_name = "FILE", requires = "control")]
+    pub(crate) control_key: Option<PathBuf>,
+    /// Authority that signs the certificates of clients, in PEM.
+    #[arg(long, value_name = "FILE", requires = "control")]
+    pub(crate) control_ca: Option<PathBuf>,
+}
+
+/// The host that a command talks to.
+#[derive(Debug, Args)]
+pub(crate) struct RemoteHost {
+    /// Where the host listens: the path of a Unix socket, or `tcp:HOST:PORT`.
+    #[arg(long, env = "WHARF_HOST", value_name = "ADDRESS")]
+    pub(crate) host: Option<String>,
+    /// This client's certificate chain in PEM, for `tcp:`.
+    #[arg(long, env = "WHARF_HOST_CERT", value_name = "FILE")]
+    pub(crate) host_cert: Option<PathBuf>,
+    /// Private key of the certificate in PEM.
+    #[arg(long, env = "WHARF_HOST_KEY", value_name = "FILE")]
+    pub(crate) host_key: Option<PathBuf>,
+    /// Authority that signs the host's certificate, in PEM.
+    #[arg(long, env = "WHARF_HOST_CA", value_name = "FILE")]
+    pub(crate) host_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) remote: RemoteHost,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The workload: `namespace/name`, or a name of the namespace `default`.
+    pub(crate) workload: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) remote: RemoteHost,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Manifests, or folders of one.
+    #[arg(default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) remote: RemoteHost,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// The workloads: `namespace/name`, or a name of the namespace `default`.
+    #[arg(required = true)]
+    pub(crate) workloads: Vec<String>,
+    #[command(flatten)]
+    pub(crate) remote: RemoteHost,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The workload: `namespace/name`, or a name of the namespace `default`.
+    pub(crate) workload: String,
+    /// Wait for more, until the workload stops.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Print an object for each line.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) remote: RemoteHost,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CallOutput {
+    /// WAVE, the component model's text format for values.
+    Wave,
+    /// JSON, which is read again as arguments.
+    Json,
+    /// A table: a row for each item of a list, a column for each field of a record.
+    Table,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    /// A component, a manifest or its folder; or with --host a workload on the host.
+    pub(crate) target: String,
+    /// The function with its arguments: `interface#function(arguments)`. Without arguments, those of ARGUMENTS.
+    #[arg(required_unless_present = "http")]
+    pub(crate) call: Option<String>,
+    /// The arguments: a JSON array, one value in JSON, or WAVE; `-` reads them from standard input.
+    pub(crate) arguments: Option<String>,
+    /// Send an HTTP request instead, without a listening port: `GET /path`.
+    #[arg(long, value_name = "METHOD PATH", conflicts_with_all = ["call", "host"])]
+    pub(crate) http: Option<String>,
+    /// A header of the request. Repeat it for several.
+    #[arg(long, short = 'H', value_name = "NAME: VALUE", requires = "http")]
+    pub(crate) header: Vec<String>,
+    /// The body of the request; `-` reads it from standard input.
+    #[arg(long, short, value_name = "BODY", requires = "http", allow_hyphen_values = true)]
+    pub(crate) data: Option<String>,
+    /// Print the head of the response, too.
+    #[arg(long, short = 'i', requires = "http")]
+    pub(crate) include: bool,
+    /// How results are printed.
+    #[arg(long, short, value_enum, default_value = "wave")]
+    pub(crate) output: CallOutput,
+    /// The component to call; required if there are several.
+    #[arg(long = "component", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) grants: Grants,
+    #[command(flatten)]
+    pub(crate) remote: RemoteHost,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 
 pub(crate) mod bindings;
 pub(crate) mod files;
+mod interrupt;
 mod language;
 mod process;
 mod stamp;
@@ -19,6 +20,7 @@ use wharf::workload::{Name, Workload};
 use crate::error::{CliError, Declared, Diagnostic, Report};
 use crate::logging;
 use crate::output::{BAD, DIM, GOOD, NAME};
+pub(crate) use interrupt::leave_signals;
 use language::Recipe;
 pub(crate) use language::{Language, module};
 use process::Failed;

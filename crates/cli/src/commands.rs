@@ -3,12 +3,15 @@
 mod bindings;
 mod build;
 mod cache;
+mod call;
 mod compose;
+mod control;
 mod dev;
 mod inspect;
 mod new;
 mod plan;
 mod plan_picture;
+mod remote;
 mod run;
 mod serve;
 mod test;
@@ -33,6 +36,13 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Up(args) => block_on(up::up(&cli.engine, args)),
         Command::Serve(args) => block_on(serve::serve(&cli.engine, args)),
         Command::Run(args) => block_on(run::run(&cli.engine, args)),
+        Command::Ps(args) => block_on(remote::ps(args)),
+        Command::Status(args) => block_on(remote::status(args)),
+        Command::Start(args) => block_on(remote::start(&cli.engine, args)),
+        Command::Update(args) => block_on(remote::update(&cli.engine, args)),
+        Command::Stop(args) => block_on(remote::stop(args)),
+        Command::Logs(args) => block_on(remote::logs(args)),
+        Command::Call(args) => block_on(call::call(&cli.engine, args)),
         Command::New(args) => new::new(args),
         Command::Dev(args) => block_on(dev::dev(&cli.engine, args)),
         Command::Build(args) => block_on(build::build(&cli.engine, args)),

@@ -18,6 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use wharf::api::{ApiError, ErrorCode};
 use wharf::prepare::load::LoadError;
 use wharf::run::call::CallError;
 use wharf::wasmtime::component::ResourceTableError;
@@ -203,6 +204,41 @@ pub(crate) fn call(error: CallError, reached_limit: bool) -> CliError {
         _ => CliError::Host,
     };
     wrap(Report::error(error))
+}
+
+/// Why an operation of a running host failed.
+pub(crate) fn remote(error: ApiError) -> CliError {
+    remote_at(&Declared::default(), error)
+}
+
+/// The same, for a workload of a manifest.
+pub(crate) fn remote_at(declared: &Declared, error: ApiError) -> CliError {
+    let wrap = match error.code {
+        ErrorCode::Invalid
+        | ErrorCode::Refused
+        | ErrorCode::NotFound
+        | ErrorCode::NotRunning
+        | ErrorCode::AlreadyRunning => CliError::Workload,
+        ErrorCode::CallFailed => CliError::Call,
+        _ => CliError::Host,
+    };
+    let hint = match error.code {
+        ErrorCode::AlreadyRunning => Some("replace it with `wharf update`"),
+        ErrorCode::NotRunning => Some("start it with `wharf start`"),
+        _ => None,
+    };
+    let causes: String = error.causes.iter().map(|cause| format!(": {cause}")).collect();
+    let head = Diagnostic::error(format!("{}{causes}", error.message)).with_hint(hint);
+    // A single problem may be the whole message.
+    let is_repeated = error.diagnostics.iter().any(|found| found.message == error.message);
+    let details = error.diagnostics.iter().map(|found| Diagnostic {
+        severity: found.severity,
+        place: found.place.as_ref().map(|place| declared.place(place).unwrap_or_else(|| place.clone())),
+        error: found.message.clone().into(),
+        notes: found.notes.clone(),
+        hint: found.hint.clone(),
+    });
+    wrap(Report { diagnostics: Some(head).filter(|_| !is_repeated).into_iter().chain(details).collect(), omitted: 0 })
 }
 
 #[cfg(test)]

@@ -176,3 +176,53 @@ fn a_build_key_of_a_wrong_type_is_a_problem_of_the_manifest() {
     let examples = root().join("examples/guestbook");
     assert!(wharf().arg("plan").arg(examples).output().unwrap().status.success());
 }
+
+#[test]
+fn a_signal_ends_the_build_with_the_program() {
+    for command in ["build", "test", "up", "run"] {
+        let folder = one("'echo $$ > .git/pid; sleep 600; cp app.wasm out/app.wasm'");
+        std::fs::create_dir(folder.path().join(".git")).unwrap();
+        let mut program = wharf();
+        program.arg(command).arg(folder.path()).env("XDG_CACHE_HOME", folder.path().join(".git"));
+        let mut child = program.stderr(std::process::Stdio::null()).spawn().unwrap();
+        let begun = std::time::Instant::now();
+        let pid = loop {
+            let text = std::fs::read_to_string(folder.path().join(".git/pid")).unwrap_or_default();
+            if text.ends_with('\n') {
+                break text.trim().to_owned();
+            }
+            assert!(begun.elapsed() < support::PATIENCE, "{command}: the build does not begin");
+            std::thread::yield_now();
+        };
+        let signal = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        assert!(signal.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(128 + 15), "{command}");
+        let process = Path::new("/proc").join(&pid);
+        let alive = || {
+            let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+            !status.is_empty() && !status.contains("State:\tZ")
+        };
+        let begun = std::time::Instant::now();
+        while alive() {
+            assert!(begun.elapsed() < support::PATIENCE, "{command}: the build goes on");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_world_that_the_generator_does_not_support_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags: Vec<_> = (0..33).map(|i| format!("g{i}")).collect();
+    let wit = format!(
+        "package a:b;\ninterface fl {{\n  flags many {{ {} }}\n  f: func(m: many);\n}}\nworld w {{ import fl; }}\n",
+        flags.join(", ")
+    );
+    std::fs::create_dir(folder.path().join("wit")).unwrap();
+    std::fs::write(folder.path().join("wit/world.wit"), wit).unwrap();
+    std::fs::write(folder.path().join("go.mod"), "module m\n").unwrap();
+    let output = wharf().current_dir(folder.path()).args(["bindings", "go"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(8), "{}", stderr(&output));
+    assert!(stderr(&output).contains("does not support a type of this world"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
+}

@@ -152,6 +152,7 @@ fn templates_are_listed_and_chosen_by_name() {
     for (args, expected) in [
         (&["../x", "--lang", "js"][..], "write it in kebab-case, such as `x`"),
         (&["App", "--lang", "js"], "kebab-case"),
+        (&["async", "--lang", "js"], "choose another name, such as `async-app`"),
         (&["app"], "set `--lang` to one of rust, go, python, js, ts, c"),
         (&["app", "--lang", "cobol"], "unknown language `cobol`"),
         (&["app", "--lang", "js", "--template", "../http"], "unknown template `../http`"),
@@ -203,6 +204,15 @@ fn a_template_may_be_a_folder_or_a_repository() {
         let output = run(&["other", "--from", "template", "--template", outside]);
         assert!(stderr(&output).contains("there is no template"), "{}", stderr(&output));
     }
+    // A link leads nowhere, and what a template says about itself is a plain file.
+    std::os::unix::fs::symlink("/etc", template.join("out")).unwrap();
+    let output = run(&["other", "--from", "template", "--template", "out"]);
+    assert!(stderr(&output).contains("there is no template"), "{}", stderr(&output));
+    std::fs::remove_file(template.join("out")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", template.join("wharf-template.toml")).unwrap();
+    let output = run(&["other", "--from", "template"]);
+    assert!(stderr(&output).contains("is no plain file"), "{}", stderr(&output));
+    std::fs::remove_file(template.join("wharf-template.toml")).unwrap();
     std::fs::write(template.join("wharf-template.toml"), "wharf = '>=99'\n").unwrap();
     let output = run(&["other", "--from", "template"]);
     assert!(stderr(&output).contains("the template is for Wharf >=99"), "{}", stderr(&output));

@@ -1,5 +1,6 @@
 //! Bindings of a world for languages whose compilers make core modules, and the world in such a module.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use include_dir::{Dir, include_dir};
@@ -53,11 +54,22 @@ fn generate(
 ) -> Result<(), String> {
     let (mut resolve, world) = read(wit, world)?;
     let mut files = Files::default();
-    generator(&resolve).generate(&mut resolve, world, &mut files).map_err(|error| format!("{error:#}"))?;
+    let generated = quietly(|| generator(&resolve).generate(&mut resolve, world, &mut files));
+    let unsupported = || "the generator of bindings does not support a type of this world".to_owned();
+    generated.ok_or_else(unsupported)?.map_err(|error| format!("{error:#}"))?;
     for (name, bytes) in files.iter() {
         write(&to.join(name), bytes)?;
     }
     Ok(())
+}
+
+/// Runs what may panic on input that it does not support, without the panic's message.
+fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let done = catch_unwind(AssertUnwindSafe(work));
+    std::panic::set_hook(hook);
+    done.ok()
 }
 
 fn write_all(folder: &Dir<'_>, to: &Path) -> Result<(), String> {

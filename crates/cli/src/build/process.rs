@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Command;
 
+use super::interrupt::Group;
 use crate::logging;
 use crate::output::{DIM, NAME};
 
@@ -92,7 +92,7 @@ impl Step {
             io::ErrorKind::NotFound if self.folder.is_dir() => Failed::NoProgram { program: self.program.clone() },
             _ => Failed::Other(format!("cannot start `{}` in `{}`: {error}", self.program, self.folder.display())),
         })?;
-        let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+        let mut group = Group::of(child.id());
         let echo = Arc::new(Echo { label: label.to_owned(), lines: Mutex::default() });
         let out = child.stdout.take().map(|pipe| echo.clone().lines(pipe));
         let err = child.stderr.take().map(|pipe| echo.clone().lines(pipe));
@@ -116,7 +116,7 @@ impl Step {
             () = read => child.wait().await,
         };
         let status = status.map_err(|error| Failed::Other(format!("cannot wait for `{}`: {error}", self.program)))?;
-        group.0 = None;
+        group.release();
         if status.success() {
             return Ok(());
         }
@@ -125,18 +125,6 @@ impl Step {
             last.last.iter().for_each(|line| echo.print(line));
         }
         Err(Failed::Ended { program: self.program, status, last: last.last.iter().cloned().collect() })
-    }
-}
-
-/// A process group, which ends when this is dropped.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            // It may have ended.
-            kill_process_group(pid, Signal::KILL).ok();
-        }
     }
 }
 

@@ -258,7 +258,6 @@ impl Session {
     }
 
     async fn run(mut self) -> Result<ExitCode, CliError> {
-        self.server.accept();
         if self.controls.keys.is_some() {
             logging::print(&format!("{DIM}Keys: r rebuild, p plan, l log level, q quit{DIM:#}\n"));
         }
@@ -287,6 +286,8 @@ impl Session {
                 }
                 Ended::Done => {}
             }
+            // A client that comes before the first version waits for it.
+            self.server.accept();
             let now = self.project.snapshot();
             if now == snapshot {
                 restless = 0;
@@ -340,7 +341,7 @@ impl Session {
         }
         let declared = self.project.declared.clone();
         let reloaded = tokio::select! {
-            reloaded = up::reload(&self.host, declared) => reloaded,
+            reloaded = up::reload(&self.host, declared, |_| false) => reloaded,
             () = stop(&mut self.controls) => return Ended::Quit,
         };
         match reloaded {

@@ -15,6 +15,17 @@ use crate::output::{BOLD, DIM, NAME};
 use files::Project;
 use templates::{LANGUAGES, TEMPLATES};
 
+/// The names that would not build: keywords of WIT, Rust, Go, Python, JavaScript and C, and packages that these languages have.
+const RESERVED: &str = "\
+    abstract alloc and as assert async await become bool borrow box break case catch chan char class const \
+    constructor continue core crate debugger def default defer del delete do double dyn elif else enum except export \
+    extends extern f32 f64 fallthrough false final finally flags float fn for from func function future gen global \
+    go goto if impl import in include inline instanceof int interface is lambda let list long loop macro main map \
+    match mod move mut new none nonlocal not null option or override own package pass priv proc-macro pub raise \
+    range record ref register resource restrict result return s16 s32 s64 s8 select self short signed sizeof static \
+    std stream string struct super switch test this throw trait true try tuple type typedef typeof u16 u32 u64 u8 \
+    union unsafe unsigned unsized use var variant virtual void volatile where while with world yield";
+
 pub(crate) fn new(args: &New) -> Result<ExitCode, CliError> {
     if args.list {
         list();
@@ -25,8 +36,13 @@ pub(crate) fn new(args: &New) -> Result<ExitCode, CliError> {
         let hint = format!("write it in kebab-case, such as `{}`", Name::nearest(name));
         CliError::Usage(Report::with_hint(error, &hint))
     })?;
+    if RESERVED.split_whitespace().any(|word| word == name.as_str()) {
+        let hint = format!("choose another name, such as `{name}-app`");
+        let message = format!("`{name}` cannot name a project: it is a word of WIT or of a programming language");
+        return Err(CliError::Usage(Report::with_hint(message, &hint)));
+    }
     let target = PathBuf::from(name.as_str());
-    if target.exists() {
+    if target.symlink_metadata().is_ok() {
         let hint = "choose another name, or remove it";
         return Err(CliError::Usage(Report::with_hint(format!("`{name}` exists already"), hint)));
     }
@@ -117,12 +133,13 @@ fn choice(
 /// A template of a folder or a git repository.
 fn foreign(from: &str, template: Option<&str>) -> Result<Project, CliError> {
     let folder = PathBuf::from(from);
-    if folder.is_dir() {
+    let is_bare = folder.join("HEAD").is_file() && folder.join("objects").is_dir();
+    if folder.is_dir() && !is_bare {
         return read(&folder, template);
     }
     let is_address =
         from.contains("://") || from.contains('@') || Path::new(from).extension().is_some_and(|end| end == "git");
-    if !is_address || from.starts_with('-') {
+    if (!is_address && !is_bare) || from.starts_with('-') {
         let hint = "name a folder, or the address of a git repository";
         return Err(CliError::Usage(Report::with_hint(format!("no such template: `{from}`"), hint)));
     }
@@ -145,7 +162,10 @@ fn read(folder: &Path, template: Option<&str>) -> Result<Project, CliError> {
         None => folder.to_owned(),
         Some(template) => {
             let is_plain = Path::new(template).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-            if !is_plain || !folder.join(template).is_dir() {
+            // A link could lead out of a repository.
+            let real = |path: &Path| path.canonicalize().ok();
+            let is_inside = real(folder).zip(real(&folder.join(template))).is_some_and(|(a, b)| b.starts_with(a));
+            if !is_plain || !is_inside || !folder.join(template).is_dir() {
                 let hint = "name a folder of it, without `..`";
                 let message = format!("there is no template `{template}` in `{}`", folder.display());
                 return Err(CliError::Usage(Report::with_hint(message, hint)));

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use wharf::guest_log::escape;
 use wharf::host::{Plan, Running};
+use wharf::run::call::to_json;
 use wharf::wasmtime::component::Val;
 use wharf::workload::component::ComponentType;
 use wharf::workload::manifest::{AnyTriggerKind, Format, TriggerKind, Triggers};
@@ -66,6 +68,11 @@ pub(crate) async fn test(engine: &EngineArgs, args: &Test) -> Result<ExitCode, C
     let total = all.len();
     let chosen: Vec<Case> =
         all.into_iter().filter(|case| filter.is_none_or(|text| case.name().contains(text))).collect();
+    if let (Some(filter), true) = (filter, chosen.is_empty()) {
+        let hint = "names are `component/test-…`; `wharf test` alone runs all";
+        let message = format!("none of {total} tests has `{}` in its name", escape(filter));
+        return Err(CliError::Usage(Report::with_hint(message, hint)));
+    }
     let workload = with_entries(workload, &chosen)?;
     host.workload_start(workload.clone()).await.map_err(|error| error::start(&declared, error))?;
     let failed = run(&host, &workload, &chosen, args.json).await;
@@ -114,8 +121,10 @@ fn cases(plan: &Plan) -> Vec<Case> {
         let interfaces = ty.exports().iter().filter_map(|export| {
             let interface = export.interface.as_ref()?;
             let all = (interface.namespace.as_str(), interface.package.as_str()) == PACKAGE;
-            let functions =
-                ty.export_functions(&export.name).into_iter().filter(move |name| all || name.starts_with(PREFIX));
+            let functions = ty.export_functions(&export.name).into_iter();
+            // Functions of resources need a handle.
+            let functions = functions.filter(|name| !name.starts_with('['));
+            let functions = functions.filter(move |name| all || name.starts_with(PREFIX));
             Some(functions.map(|function| format!("{}#{function}", export.name)).collect::<Vec<_>>())
         });
         let functions: Vec<String> = plain.chain(interfaces.flatten()).collect();
@@ -132,7 +141,7 @@ async fn run(host: &Host, workload: &Workload, cases: &[Case], json: bool) -> us
         let result = host.call_values(&workload.id(), case.component.as_str(), &case.function, &[]).await;
         let took = begun.elapsed();
         let why = match &result {
-            Ok(values) => values.iter().find_map(failure),
+            Ok(values) => values.iter().find_map(failure).map(shortened),
             Err(error) => Some(error::message(error)),
         };
         failed += usize::from(why.is_some());
@@ -151,11 +160,24 @@ async fn run(host: &Host, workload: &Workload, cases: &[Case], json: bool) -> us
             None => anstream::println!("{GOOD}ok{GOOD:#}   {name} {DIM}{took:.1} ms{DIM:#}"),
             Some(why) => {
                 anstream::println!("{BAD}FAIL{BAD:#} {BOLD}{name}{BOLD:#} {DIM}{took:.1} ms{DIM:#}");
-                why.lines().for_each(|line| anstream::println!("     {line}"));
+                // A test's text could control the terminal.
+                why.lines().for_each(|line| anstream::println!("     {}", escape(line)));
             }
         }
     }
     failed
+}
+
+/// The longest reason that is shown, in bytes.
+const MAX_REASON: usize = 64 * 1024;
+
+fn shortened(mut text: String) -> String {
+    if text.len() > MAX_REASON {
+        let more = text.len() - MAX_REASON;
+        text.truncate(text.floor_char_boundary(MAX_REASON));
+        text.push_str(&format!("… ({more} bytes more)"));
+    }
+    text
 }
 
 /// Why a returned value is a failure, if it is one.
@@ -163,8 +185,12 @@ fn failure(value: &Val) -> Option<String> {
     match value {
         Val::Result(Err(None)) => Some("it returned an error".to_owned()),
         Val::Result(Err(Some(error))) => Some(match &**error {
+            Val::String(text) if text.is_empty() => "it returned an empty error".to_owned(),
             Val::String(text) => text.clone(),
-            other => format!("it returned the error {other:?}"),
+            other => match to_json(other) {
+                Ok(text) => format!("it returned the error {text}"),
+                Err(_) => "it returned an error".to_owned(),
+            },
         }),
         Val::Bool(false) => Some("it returned false".to_owned()),
         _ => None,

@@ -12,7 +12,7 @@ use wharf::workload::manifest::{HttpTrigger, TriggerKind as _};
 use wharf::{Host, stdio};
 use wharf_http::HttpServer;
 
-use super::dev;
+use super::{control, dev};
 use crate::args::{EngineArgs, Listen, Up};
 use crate::error::{self, CliError, Declared, Report};
 use crate::output::{BOLD, DIM, NAME};
@@ -27,9 +27,9 @@ pub(super) type Declaration = (Workload, Declared);
 
 pub(crate) async fn up(engine: &EngineArgs, args: &Up) -> Result<ExitCode, CliError> {
     if args.watch {
-        return dev::watch(engine, &args.paths, &args.listen).await;
+        return dev::watch(engine, &args.paths(), &args.listen).await;
     }
-    let declared = read(&args.paths)?;
+    let declared = read(&args.paths())?;
     build::all(&declared, host::builds_folder(engine).as_deref()).await?;
     let server = host::server(&args.listen).await?;
     serve(engine, declared, server, &args.listen, Some(args)).await
@@ -44,7 +44,14 @@ pub(crate) async fn serve(
     listen: &Listen,
     manifests: Option<&Up>,
 ) -> Result<ExitCode, CliError> {
-    let (builder, provided) = host::builder(engine, stdio::Log)?;
+    let (mut builder, provided) = host::builder(engine, stdio::Log)?;
+    let control = match manifests {
+        Some(args) => control::prepare(engine, &args.control).await?,
+        None => None,
+    };
+    if let Some(control) = &control {
+        builder = builder.sources(control.blobs.clone());
+    }
     let host = host::build(builder.trigger(server.clone()))?;
     provided.to(&host).await?;
     let mut signals = Signals::new()?;
@@ -54,10 +61,14 @@ pub(crate) async fn serve(
         () = signals.stop() => return drain(&host, &mut signals).await,
     }
     announce(&declared, &server);
+    let control = match control {
+        Some(control) => Some(control.serve(&host, &server).await),
+        None => None,
+    };
     server.accept();
     loop {
         if let Signal::Stop = signals.next().await {
-            return drain(&host, &mut signals).await;
+            break;
         }
         // A certificate that cannot be read leaves the one in use.
         match host::tls(listen) {
@@ -73,14 +84,21 @@ pub(crate) async fn serve(
         }
         let Some(args) = manifests else { continue };
         let reloaded = tokio::select! {
-            reloaded = rebuild(&host, engine, args) => reloaded,
-            () = signals.stop() => return drain(&host, &mut signals).await,
+            reloaded = rebuild(&host, engine, args, control.as_ref()) => reloaded,
+            () = signals.stop() => break,
         };
         // A workload whose replacement fails continues to run.
         if let Err(error) = reloaded {
             error.print();
         }
     }
+    // The host API has the status of what drains.
+    control.iter().for_each(control::Served::drains);
+    let drained = drain(&host, &mut signals).await;
+    if let Some(control) = control {
+        control.stop().await;
+    }
+    drained
 }
 
 /// Reads the workloads of all manifests. The error reports the problems of every manifest, not only of the first.
@@ -120,23 +138,34 @@ async fn start(host: &Host, declared: &[Declaration]) -> Result<(), CliError> {
 }
 
 /// Reads the manifests again, builds what has changed, and applies them.
-async fn rebuild(host: &Host, engine: &EngineArgs, args: &Up) -> Result<(), CliError> {
-    let declared = read(&args.paths)?;
+async fn rebuild(
+    host: &Host,
+    engine: &EngineArgs,
+    args: &Up,
+    control: Option<&control::Served>,
+) -> Result<(), CliError> {
+    let declared = read(&args.paths())?;
     build::all(&declared, host::builds_folder(engine).as_deref()).await?;
-    if reload(host, declared).await? == 0 {
+    // What came through the host API is not declared by manifests.
+    let is_kept = |id: &str| control.is_some_and(|control| control.has(id));
+    if reload(host, declared, is_kept).await? == 0 {
         logging::print(&format!("{DIM}Nothing has changed{DIM:#}\n"));
     }
     Ok(())
 }
 
-/// Starts new workloads, replaces running ones, and stops those that are not declared any more. No request is dropped. Gives the number of
+/// Starts new workloads, replaces running ones, and stops those that are neither declared any more nor kept. No request is dropped. Gives the number of
 /// those that changed.
-pub(super) async fn reload(host: &Host, declared: Vec<Declaration>) -> Result<usize, CliError> {
+pub(super) async fn reload(
+    host: &Host,
+    declared: Vec<Declaration>,
+    is_kept: impl Fn(&str) -> bool,
+) -> Result<usize, CliError> {
     let wanted: BTreeSet<String> = declared.iter().map(|(workload, _)| workload.id()).collect();
     let before = versions(host);
     let failed = apply(host, declared).await;
     let mut removed: Vec<Workload> = Vec::new();
-    for id in host.workload_ids().into_iter().filter(|id| !wanted.contains(id)) {
+    for id in host.workload_ids().into_iter().filter(|id| !wanted.contains(id) && !is_kept(id)) {
         let Ok(running) = host.running(&id) else { continue };
         // The only error is that the workload has stopped already.
         host.workload_stop(&id).await.ok();
@@ -264,6 +293,7 @@ pub(super) struct Signals {
 impl Signals {
     pub(super) fn new() -> Result<Self, CliError> {
         use tokio::signal::unix::{SignalKind, signal};
+        build::leave_signals();
         let failed = |error: std::io::Error| {
             CliError::Host(Report::with_context(error, "cannot install the signal handlers".to_owned()))
         };
