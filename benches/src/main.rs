@@ -1,11 +1,12 @@
 //! The benchmarks, with the peers that they compare Wharf with. Figures are ratios within one run; docs/performance.md
 //! records them.
 //!
-//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest | provided | stores`
+//! `cargo run --release -p wharf-benches -- calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest | provided | stores | control`
 
 mod bodies;
 mod calls;
 mod cold;
+mod control;
 mod dense;
 mod disk;
 mod fair;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         ["serve"] => serve::run(),
         ["start"] => start::run(),
         ["cold"] => cold::run(),
+        ["control"] => control::run(),
         ["dense"] => dense::run(),
         ["fair"] => fair::run(),
         ["bodies"] => bodies::run(),
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
         ["stores"] => stores::run(None),
         ["stores", part] => stores::run(Some(part)),
         ["floor", address] => floor::run(address),
-        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest | provided | stores"
+        _ => Err("usage: wharf-benches calls | fuse | serve | start | cold | dense | fair | bodies | disk | sockets | streams | swap | features | manifest | provided | stores | control"
             .into()),
     };
     match result {

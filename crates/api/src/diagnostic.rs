@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use workload::{Problem, Severity};
 
@@ -21,11 +22,12 @@ use workload::{Problem, Severity};
 ///     "components.web: error: missing required key `source`\n  hint: add `source = \"web.wasm\"`"
 /// );
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Diagnostic {
     /// Whether it keeps the workload from running. A reader takes a severity that it does not know for an error.
     #[serde(with = "severity")]
+    #[schemars(with = "String")]
     pub severity: Severity,
     /// The kind of problem, for programs: the kebab-case name of a [`Problem`]'s variant, such as `missing-import`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

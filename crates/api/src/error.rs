@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
@@ -26,7 +27,7 @@ use crate::diagnostic::Diagnostic;
 ///      components.web: error: nothing satisfies `acme:shop/prices`, which `web` imports"
 /// );
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub struct ApiError {
     /// The kind of error, for programs.
@@ -86,7 +87,7 @@ impl fmt::Display for ApiError {
 impl Error for ApiError {}
 
 /// The kinds of [`ApiError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ErrorCode {

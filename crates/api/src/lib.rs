@@ -28,6 +28,7 @@ pub mod limit;
 pub mod diagnostic;
 pub mod error;
 pub mod host;
+pub mod openapi;
 pub mod version;
 #[cfg(feature = "client")]
 pub mod client;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use workload::Name;
 
@@ -21,7 +22,7 @@ use crate::limit::{self, Limit};
 /// assert_eq!(heartbeat.workloads[0].state, wharf_api::State::Running);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Heartbeat {
     /// A unique id, which is new at each start of the host.
     pub id: String,
@@ -41,7 +42,7 @@ pub struct Heartbeat {
 }
 
 /// A workload in a [`Heartbeat`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkloadSummary {
     /// `namespace/name`.
     pub id: String,
@@ -53,7 +54,7 @@ pub struct WorkloadSummary {
 }
 
 /// The status of a workload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkloadStatus {
     /// `namespace/name`.
     pub id: String,
@@ -89,7 +90,7 @@ pub struct WorkloadStatus {
 }
 
 /// The states of a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum State {
@@ -107,7 +108,7 @@ pub enum State {
 }
 
 /// The status of a service: a component that runs as long as its workload does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceStatus {
     /// The component.
     pub component: Name,
@@ -119,7 +120,7 @@ pub struct ServiceStatus {
 }
 
 /// The states of a service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ServiceState {
@@ -138,7 +139,7 @@ pub enum ServiceState {
 }
 
 /// The health of a plugin and its backend, such as a database.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginHealth {
     /// The plugin's name.
     pub plugin: String,
@@ -150,7 +151,7 @@ pub struct PluginHealth {
 }
 
 /// Workloads of a host, in the order of their ids, as [`HostApi::workload_list`](crate::HostApi::workload_list) gives them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkloadPage {
     /// Their status, without the health of their plugins.
     pub workloads: Vec<WorkloadStatus>,
@@ -160,7 +161,7 @@ pub struct WorkloadPage {
 }
 
 /// Lines that a workload logged, as [`HostApi::workload_logs`](crate::HostApi::workload_logs) gives them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogPage {
     /// The lines, the oldest first.
     pub lines: Vec<LogLine>,
@@ -172,7 +173,7 @@ pub struct LogPage {
 }
 
 /// A line of a workload's log: what a component wrote, or that a call of it failed. Control characters are escaped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// Its number in the workload's log, from 0.
     pub number: u64,
@@ -190,7 +191,7 @@ pub struct LogLine {
 }
 
 /// How a call's results are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CallFormat {
@@ -205,7 +206,7 @@ pub enum CallFormat {
 ///
 /// [WAVE](https://github.com/bytecodealliance/wasm-tools/tree/main/crates/wasm-wave) is the component model's text format
 /// for values.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallRequest {
     /// The entry component. It can be left out if the workload has one entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,7 +227,7 @@ impl CallRequest {
 }
 
 /// The results of a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallResponse {
     /// The results in the format that was asked for, in order. A function of today has one or none.
     pub results: Vec<String>,

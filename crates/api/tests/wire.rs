@@ -124,6 +124,16 @@ fn every_type_has_the_json_of_its_golden_file() {
 }
 
 #[test]
+fn the_openapi_document_is_that_of_the_docs() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+    let text = serde_json::to_string_pretty(&wharf_api::openapi::document()).unwrap() + "\n";
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), text, "BLESS=1 writes the new one");
+}
+
+#[test]
 fn a_status_without_what_came_later_is_read() {
     let mut older = serde_json::to_value(status()).unwrap();
     let fields = older.as_object_mut().unwrap();

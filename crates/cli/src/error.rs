@@ -227,17 +227,17 @@ pub(crate) fn remote_at(declared: &Declared, error: ApiError) -> CliError {
         ErrorCode::NotRunning => Some("start it with `wharf start`"),
         _ => None,
     };
-    let causes: String = error.causes.iter().map(|cause| format!(": {cause}")).collect();
-    let head = Diagnostic::error(format!("{}{causes}", error.message)).with_hint(hint);
     // A single problem may be the whole message.
     let is_repeated = error.diagnostics.iter().any(|found| found.message == error.message);
-    let details = error.diagnostics.iter().map(|found| Diagnostic {
+    let details = error.diagnostics.into_iter().map(|found| Diagnostic {
         severity: found.severity,
-        place: found.place.as_ref().map(|place| declared.place(place).unwrap_or_else(|| place.clone())),
-        error: found.message.clone().into(),
-        notes: found.notes.clone(),
-        hint: found.hint.clone(),
+        place: found.place.map(|place| declared.place(&place).unwrap_or(place)),
+        error: found.message.into(),
+        notes: found.notes,
+        hint: found.hint,
     });
+    let message = error.causes.iter().fold(error.message, |text, cause| format!("{text}: {cause}"));
+    let head = Diagnostic::error(message).with_hint(hint);
     wrap(Report { diagnostics: Some(head).filter(|_| !is_repeated).into_iter().chain(details).collect(), omitted: 0 })
 }
 

@@ -250,7 +250,10 @@ fn garbage_is_refused_and_leaves_the_host_as_it_was() {
     assert!(ask("POST /v1/workloads", file).contains("the source of `c` is a file"));
     let missing = format!("{{\"name\": \"a\", \"components\": {{\"c\": {{\"source\": \"{}\"}}}}}}", Digest::of(b"x"));
     assert!(ask("POST /v1/workloads", &missing).contains("does not have the bytes"));
-    assert!(ask("PUT /v1/workloads/default/b", "{\"name\": \"a\", \"components\": {}}").contains("the workload's id is `default/a`"));
+    assert!(
+        ask("PUT /v1/workloads/default/b", "{\"name\": \"a\", \"components\": {}}")
+            .contains("the workload's id is `default/a`")
+    );
     assert!(ask(&format!("PUT /v1/blobs/{}", Digest::of(b"x")), "y").contains("the bytes have the digest"));
     assert!(ask("PUT /v1/blobs/../../etc", "y").contains("no operation"));
     assert!(ask("PUT /v1/blobs/sha256:zz", "y").contains("invalid"));

@@ -230,3 +230,79 @@ async fn a_folder_of_one_component_needs_no_manifest() {
     std::fs::copy(guest("hello-p3"), folder.path().join("app.wasm")).unwrap();
     wait_for(&server, "WASI 0.3").await;
 }
+
+/// A program on a terminal of its own, and what it has printed.
+struct Terminal {
+    child: std::process::Child,
+    keyboard: std::fs::File,
+    lines: std::sync::mpsc::Receiver<Vec<u8>>,
+    seen: String,
+}
+
+impl Terminal {
+    fn start(mut command: Command) -> Self {
+        use std::io::Read as _;
+        use std::os::unix::ffi::OsStrExt as _;
+
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let name = std::ffi::OsStr::from_bytes(name.to_bytes());
+        let slave = || std::fs::File::options().read(true).write(true).open(name).unwrap();
+        let child = command.stdin(slave()).stdout(slave()).stderr(slave()).spawn().unwrap();
+        let keyboard = std::fs::File::from(master);
+        let mut screen = keyboard.try_clone().unwrap();
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = screen.read(&mut bytes) {
+                if sender.send(bytes[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, keyboard, lines, seen: String::new() }
+    }
+
+    fn press(&mut self, keys: &str) {
+        use std::io::Write as _;
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until this text is on the screen, and forgets what was before it.
+    fn wait_for(&mut self, text: &str) {
+        while !self.seen.contains(text) {
+            let bytes = self.lines.recv_timeout(PATIENCE);
+            let bytes = bytes.unwrap_or_else(|_| panic!("no `{text}` on the screen:\n{}", self.seen));
+            self.seen.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        let end = self.seen.find(text).unwrap() + text.len();
+        self.seen.drain(..end);
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn a_terminal_has_keys() {
+    let folder = project(COPY);
+    let mut terminal = Terminal::start(dev(folder.path()));
+    terminal.wait_for("r rebuild, p plan, l log level, q quit");
+    terminal.wait_for("Serving HTTP on");
+    terminal.press("r");
+    terminal.wait_for("Built");
+    terminal.press("p");
+    terminal.wait_for("wasi:http/types");
+    terminal.press("l");
+    terminal.wait_for("debug");
+    terminal.press("zq");
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
+}

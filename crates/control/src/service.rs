@@ -205,31 +205,35 @@ impl Control {
                 let request: CallRequest = read(body).await?;
                 json(&HostApi::call(host, &id, request).await?)
             }
-            Operation::BlobHead => {
-                let (digest, blobs) = (digest(&id)?, self.0.blobs.clone());
-                match blocking(move || Ok(blobs.has(digest))).await? {
-                    true => Response::default(),
-                    false => return Err(ApiError::new(ErrorCode::NotFound, format!("no blob `{digest}`"))),
-                }
-            }
-            Operation::BlobPut => {
-                let (digest, blobs) = (digest(&id)?, self.0.blobs.clone());
-                let bytes = body::read(body, MAX_BYTES).await?;
-                blocking(move || {
-                    let found = Digest::of(&bytes);
-                    if found != digest {
-                        return Err(invalid(format!("the bytes have the digest `{found}`, not `{digest}`")));
-                    }
-                    let put = blobs.put(digest, &bytes);
-                    put.map_err(|error| ApiError::new(ErrorCode::Failed, format!("cannot keep the component: {error}")))
-                })
-                .await?;
-                let mut reply = Reply::default();
-                *reply.status_mut() = StatusCode::NO_CONTENT;
-                reply
-            }
+            Operation::BlobHead => self.has_blob(digest(&id)?).await?,
+            Operation::BlobPut => self.put_blob(digest(&id)?, body).await?,
             _ => return Err(ApiError::new(ErrorCode::NotFound, "this host does not have this operation")),
         })
+    }
+
+    async fn has_blob(&self, digest: Digest) -> Result<Reply, ApiError> {
+        let blobs = self.0.blobs.clone();
+        if blocking(move || Ok(blobs.has(digest))).await? {
+            return Ok(Response::default());
+        }
+        Err(ApiError::new(ErrorCode::NotFound, format!("no blob `{digest}`")))
+    }
+
+    async fn put_blob(&self, digest: Digest, body: Incoming) -> Result<Reply, ApiError> {
+        let blobs = self.0.blobs.clone();
+        let bytes = body::read(body, MAX_BYTES).await?;
+        blocking(move || {
+            let found = Digest::of(&bytes);
+            if found != digest {
+                return Err(invalid(format!("the bytes have the digest `{found}`, not `{digest}`")));
+            }
+            let put = blobs.put(digest, &bytes);
+            put.map_err(|error| ApiError::new(ErrorCode::Failed, format!("cannot keep the component: {error}")))
+        })
+        .await?;
+        let mut reply = Reply::default();
+        *reply.status_mut() = StatusCode::NO_CONTENT;
+        Ok(reply)
     }
 
     /// Changes a workload, and then the state. A client that goes away in the middle stops neither.

@@ -250,7 +250,7 @@ impl Host {
 
     /// Lists workloads in the order of their ids, at most `limit` (100 by default, 1,000 at most) of those after an id. The status of each is
     /// without the health of its plugins.
-    pub async fn workload_list(&self, after: Option<&str>, limit: Option<u32>) -> WorkloadPage {
+    pub fn workload_list(&self, after: Option<&str>, limit: Option<u32>) -> WorkloadPage {
         let limit = limit.unwrap_or(PAGE).clamp(1, MAX_PAGE) as usize;
         // One more, to know whether there is a next page.
         let mut slots = self.0.workloads.after(after, limit + 1);

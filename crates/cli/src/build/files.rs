@@ -1,5 +1,6 @@
 //! The files that a build depends on: all below its folder, except what version control ignores and what builds write.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -18,6 +19,12 @@ pub(crate) struct Inputs {
     files: Vec<(PathBuf, u64, Option<SystemTime>)>,
     /// The folders that they are in.
     pub(crate) folders: Vec<PathBuf>,
+}
+
+/// The files that this program's output goes to, which change with each line: their devices and numbers.
+fn written_by_us() -> Vec<(u64, u64)> {
+    let streams = ["/dev/stdout", "/dev/stderr"].into_iter();
+    streams.filter_map(|stream| std::fs::metadata(stream).ok()).map(|found| (found.dev(), found.ino())).collect()
 }
 
 /// An empty folder makes no difference.
@@ -87,12 +94,16 @@ fn walk(root: &Path, globs: &[&String], outputs: &[PathBuf], inputs: &mut Inputs
             walk.overrides(only);
         }
     }
+    let ours = written_by_us();
     for entry in walk.build().flatten().take(MAX_FILES) {
         let path = entry.path();
         let Ok(found) = entry.metadata() else { continue };
         if found.is_dir() {
             inputs.folders.push(path.to_owned());
-        } else if found.is_file() && !outputs.iter().any(|output| output == path) {
+        } else if found.is_file()
+            && !outputs.iter().any(|output| output == path)
+            && !ours.contains(&(found.dev(), found.ino()))
+        {
             inputs.files.push((path.to_owned(), found.len(), found.modified().ok()));
         }
     }

@@ -73,9 +73,10 @@ impl Language {
             }
             Self::Python => {
                 let output = std::path::absolute(output).unwrap_or_else(|_| output.to_owned());
-                let own = folder.join(".venv/bin/componentize-py");
-                let own = std::path::absolute(&own).unwrap_or(own);
-                let program = if own.is_file() { own.display().to_string() } else { "componentize-py".to_owned() };
+                // Its own environment, or that of a project of several components.
+                let own = ["", ".."].map(|above| folder.join(above).join(".venv/bin/componentize-py"));
+                let own = own.into_iter().find(|own| own.is_file()).and_then(|own| std::path::absolute(own).ok());
+                let program = own.map_or_else(|| "componentize-py".to_owned(), |own| own.display().to_string());
                 let arguments = ["-d", "wit", "componentize", "app", "-o", &output.display().to_string()];
                 Step::new(&program, &arguments, folder).run(label).await
             }

@@ -181,6 +181,8 @@ struct Session {
 struct Controls {
     signals: Signals,
     keys: Option<Keys>,
+    /// What was asked for while only quitting was possible.
+    later: Option<Asked>,
     level: usize,
 }
 
@@ -192,6 +194,13 @@ enum Asked {
 
 impl Controls {
     async fn next(&mut self) -> Asked {
+        match self.later.take() {
+            Some(asked) => asked,
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> Asked {
         loop {
             let key = async {
                 match &mut self.keys {
@@ -253,7 +262,7 @@ impl Session {
             built: BTreeMap::new(),
             builds_folder: host::builds_folder(engine),
         };
-        let controls = Controls { signals: Signals::new()?, keys, level: 0 };
+        let controls = Controls { signals: Signals::new()?, keys, level: 0, later: None };
         Ok(Self { functions, project, host, server, watch: Watch::new()?, controls, announced: false })
     }
 
@@ -401,8 +410,14 @@ impl Session {
 /// The rounds in a row that a change may end.
 const RESTLESS: u32 = 3;
 
+/// Waits until the user quits. What else is asked for meanwhile comes after.
 async fn stop(controls: &mut Controls) {
-    while !matches!(controls.next().await, Asked::Quit) {}
+    loop {
+        match controls.receive().await {
+            Asked::Quit => return,
+            asked => controls.later = Some(asked),
+        }
+    }
 }
 
 async fn plan_all(host: &Host, declared: &[Declaration]) {

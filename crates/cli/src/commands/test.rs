@@ -171,13 +171,12 @@ async fn run(host: &Host, workload: &Workload, cases: &[Case], json: bool) -> us
 /// The longest reason that is shown, in bytes.
 const MAX_REASON: usize = 64 * 1024;
 
-fn shortened(mut text: String) -> String {
-    if text.len() > MAX_REASON {
-        let more = text.len() - MAX_REASON;
-        text.truncate(text.floor_char_boundary(MAX_REASON));
-        text.push_str(&format!("… ({more} bytes more)"));
+fn shortened(text: String) -> String {
+    if text.len() <= MAX_REASON {
+        return text;
     }
-    text
+    let end = text.floor_char_boundary(MAX_REASON);
+    format!("{}… ({} bytes more)", &text[..end], text.len() - end)
 }
 
 /// Why a returned value is a failure, if it is one.

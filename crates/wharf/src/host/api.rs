@@ -34,7 +34,7 @@ impl HostApi for Host {
     }
 
     async fn workload_list(&self, after: Option<&str>, limit: Option<u32>) -> Result<WorkloadPage, ApiError> {
-        Ok(Self::workload_list(self, after, limit).await)
+        Ok(Self::workload_list(self, after, limit))
     }
 
     async fn workload_logs(&self, id: &str, from: u64, wait: Duration) -> Result<LogPage, ApiError> {

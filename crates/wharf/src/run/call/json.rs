@@ -16,7 +16,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
-use wasmtime::component::types::Case;
+use wasmtime::component::types::{Case, Field, Flags, Record, ResultType};
 use wasmtime::component::{Type, Val};
 
 /// A result whose error says what is wrong, and where in the arguments.
@@ -77,13 +77,10 @@ fn read(value: &Value, ty: &Type, at: &Place<'_>) -> Result<Val> {
     macro_rules! integer {
         ($ty:ident, $val:ident) => {
             match value {
-                Value::Number(number) => {
-                    let found = number.as_i128().and_then(|number| $ty::try_from(number).ok());
-                    match found {
-                        Some(number) => Ok(Val::$val(number)),
-                        None => at.error(format!("{number} is not a number from {} to {}", $ty::MIN, $ty::MAX)),
-                    }
-                }
+                Value::Number(number) => match number.as_i128().and_then(|number| $ty::try_from(number).ok()) {
+                    Some(number) => Ok(Val::$val(number)),
+                    None => at.error(format!("{number} is not a number from {} to {}", $ty::MIN, $ty::MAX)),
+                },
                 other => at.error(expected("a number", other)),
             }
         };
@@ -123,74 +120,83 @@ fn read(value: &Value, ty: &Type, at: &Place<'_>) -> Result<Val> {
             values.map(|(i, (value, ty))| read(value, &ty, &at.index(i))).collect::<Result<_>>().map(Val::Tuple)
         }
         Type::Map(map) => entries(value, &map.key(), &map.value(), at).map(Val::Map),
-        Type::Record(record) => {
-            let Value::Object(given) = value else { return at.error(expected("an object", value)) };
-            let names = || record.fields().map(|field| format!("`{}`", field.name)).collect::<Vec<_>>().join(", ");
-            if let Some(unknown) = given.keys().find(|name| record.fields().all(|field| field.name != **name)) {
-                return at.error(format!("unknown field `{unknown}`; the fields are {}", names()));
-            }
-            let field = |field: wasmtime::component::types::Field<'_>| {
-                let value = match (given.get(field.name), &field.ty) {
-                    (Some(value), ty) => read(value, ty, &at.field(field.name))?,
-                    (None, Type::Option(_)) => Val::Option(None),
-                    (None, _) => return at.error(format!("missing field `{}`", field.name)),
-                };
-                Ok((field.name.to_owned(), value))
-            };
-            record.fields().map(field).collect::<Result<_>>().map(Val::Record)
-        }
+        Type::Record(ty) => record(value, ty, at).map(Val::Record),
         Type::Variant(variant) => case(value, variant.cases(), at),
-        Type::Enum(cases) => {
-            let name = string(value, "a string", at)?;
-            if cases.names().any(|case| case == name) {
-                return Ok(Val::Enum(name.to_owned()));
-            }
-            let known: Vec<_> = cases.names().map(|case| format!("`{case}`")).collect();
-            at.error(format!("unknown case `{name}`; the cases are {}", known.join(", ")))
+        Type::Enum(ty) => {
+            let name = known(value, "case", ty.names(), at)?;
+            Ok(Val::Enum(name))
         }
-        Type::Flags(flags) => {
-            let mut set = Vec::new();
-            // WAVE's form of no flags is JSON's empty object.
-            if value.as_object().is_some_and(Map::is_empty) {
-                return Ok(Val::Flags(set));
-            }
-            for (i, value) in array(value, "an array of strings", at)?.iter().enumerate() {
-                let name = string(value, "a string", &at.index(i))?;
-                if flags.names().all(|flag| flag != name) {
-                    let known: Vec<_> = flags.names().map(|flag| format!("`{flag}`")).collect();
-                    return at.index(i).error(format!("unknown flag `{name}`; the flags are {}", known.join(", ")));
-                }
-                set.push(name.to_owned());
-            }
-            Ok(Val::Flags(set))
-        }
-        Type::Option(option) => {
-            let inner = option.ty();
-            match value {
-                Value::Null => Ok(Val::Option(None)),
-                Value::Object(object) if is_nullable(&inner) && object.len() == 1 => match object.get("some") {
-                    Some(value) => Ok(Val::Option(Some(Box::new(read(value, &inner, &at.field("some"))?)))),
-                    None => at.error("expected `null` or `{\"some\": …}`"),
-                },
-                _ if is_nullable(&inner) => at.error("expected `null` or `{\"some\": …}`"),
-                value => Ok(Val::Option(Some(Box::new(read(value, &inner, at)?)))),
-            }
-        }
-        Type::Result(result) => {
-            const EXPECTED: &str = "`{\"ok\": …}` or `{\"err\": …}`";
-            let Value::Object(object) = value else { return at.error(expected(EXPECTED, value)) };
-            let payload = |value: &Value, ty: Option<Type>, name| match ty {
-                Some(ty) => read(value, &ty, &at.field(name)).map(|value| Some(Box::new(value))),
-                None if value.is_null() => Ok(None),
-                None => at.field(name).error("it has no payload: expected `null`"),
-            };
-            match (object.len(), object.get("ok"), object.get("err")) {
-                (1, Some(value), _) => Ok(Val::Result(Ok(payload(value, result.ok(), "ok")?))),
-                (1, _, Some(value)) => Ok(Val::Result(Err(payload(value, result.err(), "err")?))),
-                _ => at.error(format!("expected {EXPECTED}")),
-            }
-        }
+        Type::Flags(ty) => flags(value, ty, at).map(Val::Flags),
+        Type::Option(ty) => option(value, &ty.ty(), at).map(Val::Option),
+        Type::Result(ty) => result(value, ty, at),
         other => at.error(format!("{} has no form in JSON", super::kind(other))),
+    }
+}
+
+/// A string that is one of these names.
+fn known<'a>(value: &Value, what: &str, names: impl Iterator<Item = &'a str>, at: &Place<'_>) -> Result<String> {
+    let name = string(value, "a string", at)?;
+    let names: Vec<_> = names.collect();
+    if names.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    let names: Vec<_> = names.iter().map(|known| format!("`{known}`")).collect();
+    at.error(format!("unknown {what} `{name}`; the {what}s are {}", names.join(", ")))
+}
+
+/// The fields of a record, of which an optional one may be left out.
+fn record(value: &Value, ty: &Record, at: &Place<'_>) -> Result<Vec<(String, Val)>> {
+    let Value::Object(given) = value else { return at.error(expected("an object", value)) };
+    if let Some(unknown) = given.keys().find(|name| ty.fields().all(|field| field.name != **name)) {
+        let names: Vec<_> = ty.fields().map(|field| format!("`{}`", field.name)).collect();
+        return at.error(format!("unknown field `{unknown}`; the fields are {}", names.join(", ")));
+    }
+    let field = |field: Field<'_>| {
+        let value = match (given.get(field.name), &field.ty) {
+            (Some(value), ty) => read(value, ty, &at.field(field.name))?,
+            (None, Type::Option(_)) => Val::Option(None),
+            (None, _) => return at.error(format!("missing field `{}`", field.name)),
+        };
+        Ok((field.name.to_owned(), value))
+    };
+    ty.fields().map(field).collect()
+}
+
+fn flags(value: &Value, ty: &Flags, at: &Place<'_>) -> Result<Vec<String>> {
+    // WAVE's form of no flags is JSON's empty object.
+    if value.as_object().is_some_and(Map::is_empty) {
+        return Ok(Vec::new());
+    }
+    let names = array(value, "an array of strings", at)?.iter().enumerate();
+    names.map(|(i, name)| known(name, "flag", ty.names(), &at.index(i))).collect()
+}
+
+fn option(value: &Value, inner: &Type, at: &Place<'_>) -> Result<Option<Box<Val>>> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    // The value of an option in an option can be `null` itself.
+    if !matches!(inner, Type::Option(_)) {
+        return read(value, inner, at).map(|value| Some(Box::new(value)));
+    }
+    match value.as_object().filter(|object| object.len() == 1).and_then(|object| object.get("some")) {
+        Some(value) => read(value, inner, &at.field("some")).map(|value| Some(Box::new(value))),
+        None => at.error("expected `null` or `{\"some\": …}`"),
+    }
+}
+
+fn result(value: &Value, ty: &ResultType, at: &Place<'_>) -> Result<Val> {
+    const EXPECTED: &str = "`{\"ok\": …}` or `{\"err\": …}`";
+    let Value::Object(object) = value else { return at.error(expected(EXPECTED, value)) };
+    let payload = |value: &Value, ty: Option<Type>, name| match ty {
+        Some(ty) => read(value, &ty, &at.field(name)).map(|value| Some(Box::new(value))),
+        None if value.is_null() => Ok(None),
+        None => at.field(name).error("it has no payload: expected `null`"),
+    };
+    match (object.len(), object.get("ok"), object.get("err")) {
+        (1, Some(value), _) => Ok(Val::Result(Ok(payload(value, ty.ok(), "ok")?))),
+        (1, _, Some(value)) => Ok(Val::Result(Err(payload(value, ty.err(), "err")?))),
+        _ => at.error(format!("expected {EXPECTED}")),
     }
 }
 
@@ -270,11 +276,6 @@ fn case<'a>(value: &Value, cases: impl ExactSizeIterator<Item = Case<'a>>, at: &
         (Some(_), None) => return at.error(format!("the case `{name}` has no payload: write it as a string")),
     };
     Ok(Val::Variant(name.clone(), payload))
-}
-
-/// Whether a value of the type can be `null`.
-fn is_nullable(ty: &Type) -> bool {
-    matches!(ty, Type::Option(_))
 }
 
 /// Formats a value.
